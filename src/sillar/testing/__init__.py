@@ -1,0 +1,1 @@
+"""Throwaway servers, faults and test frameworks for services that use Sillar."""
