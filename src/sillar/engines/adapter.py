@@ -1,0 +1,127 @@
+"""What an engine provides: the contract between Sillar and one kind of database."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from sillar.capabilities import Capabilities
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials
+from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Reply, TransactionOptions
+from sillar.query.statement import Parameters
+
+
+@runtime_checkable
+class ConnectionSource(Protocol):
+    """Where the executor gets connections: our pool, or the pool an engine brings along.
+
+    A connection is held only while a statement runs or a transaction is open.
+    """
+
+    def try_acquire(self) -> DriverConnection[Any] | None:
+        """A connection if one can be had at once, else None. Never waits."""
+        ...
+
+    async def acquire_connection(self, timeout_seconds: float | None = None) -> DriverConnection[Any]:
+        """A connection; waits its turn.
+
+        Raises:
+            PoolTimeoutError, PoolExhaustedError, PoolClosedError, NestedAcquireError, ConnectError
+        """
+        ...
+
+    def release_connection(self, connection: DriverConnection[Any]) -> None:
+        """Give it back. Returns at once; a reset that is due happens before anybody else gets it."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self, drain_seconds: float | None = None) -> None: ...
+
+
+class DatabaseAdapter(ABC):
+    """One kind of database, found by URL scheme through the entry-point group ``sillar.engines``.
+
+    An adapter can be used alone: ``connect`` returns the driver's real connection, and ``execute_query`` and
+    ``begin_transaction`` work on a connection of the adapter's own, opened on first use and closed by ``close``.
+
+    Args:
+        config: where the database is and how to talk to it.
+    """
+
+    driver: str
+    """Which driver package it uses."""
+
+    schemes: ClassVar[tuple[str, ...]]
+    """URL schemes, without the ``+driver`` part."""
+
+    capabilities: Capabilities
+    """What it can do at best; a probe of a live server narrows it."""
+
+    def __init__(self, config: DatabaseConnectionConfig) -> None:
+        self.config = config
+        self._own: DriverConnection[Any] | None = None
+
+    # --- to be provided by each engine ---
+
+    @abstractmethod
+    async def connect(self) -> Any:
+        """Open a connection and return the driver's own object, set up under the session contract.
+
+        Raises:
+            ConnectError: or one of its kinds (authentication, unknown database, certificate).
+        """
+
+    @abstractmethod
+    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> DriverConnection[Any]:
+        """Open a connection for the pool.
+
+        Args:
+            credentials: what to log in with instead of the configured ones.
+        """
+
+    @abstractmethod
+    def bind(self, statement: Any, params: Parameters) -> tuple[Any, Sequence[Any]]:
+        """Check a statement and its parameters before anything is leased or sent.
+
+        Returns:
+            what :class:`DriverConnection` takes: the engine's statement and its values in order.
+
+        Raises:
+            ParameterError: missing, superfluous.
+            UnsupportedCapabilityError: not this engine's kind of statement.
+        """
+
+    def own_source(self) -> ConnectionSource | None:
+        """The pool that this engine brings along (capability ``DRIVER_POOL``), or None: then Sillar's pool is used."""
+        return None
+
+    # --- the same for all ---
+
+    async def execute_query(self, query: Any, params: Parameters = None) -> Reply:
+        """Run one statement on the adapter's own connection."""
+        statement, args = self.bind(query, params)
+        connection = await self._own_connection()
+        return await connection.run(statement, args)
+
+    async def begin_transaction(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> DriverConnection[Any]:
+        """Begin a transaction on a new connection; the caller commits or rolls back, and closes the connection."""
+        connection = await self.open_connection()
+        try:
+            await connection.begin(options)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Close the adapter's own connection, if one was opened."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
+
+    async def _own_connection(self) -> DriverConnection[Any]:
+        if self._own is None or self._own.is_closed():
+            self._own = await self.open_connection()
+        return self._own

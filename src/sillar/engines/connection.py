@@ -1,0 +1,268 @@
+"""One physical connection, as every engine presents it to the pool and the executor."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from sillar.capabilities import Capabilities
+
+StatementT = TypeVar("StatementT")
+
+
+class RowShape:
+    """The columns of a result, shared by all results of one prepared statement.
+
+    Attributes:
+        columns: names in order.
+        makers: row constructors that were compiled for this shape, by target type. Owned by the result layer.
+    """
+
+    __slots__ = ("columns", "makers")
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.makers: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"RowShape{self.columns}"
+
+
+class Reply(NamedTuple):
+    """What a server answered to one statement.
+
+    Attributes:
+        shape: the columns, or None where the statement returns no rows.
+        rows: tuple-like rows (documents: dicts under a shape of one column named ``document``).
+        rows_affected: rows inserted, updated or deleted (for a query: returned).
+        last_insert_id: generated key, where the protocol reports one.
+    """
+
+    shape: RowShape | None
+    rows: Sequence[Any]
+    rows_affected: int
+    last_insert_id: Any = None
+
+
+class Isolation(StrEnum):
+    """Isolation levels, as SQL names them."""
+
+    READ_UNCOMMITTED = "read uncommitted"
+    READ_COMMITTED = "read committed"
+    REPEATABLE_READ = "repeatable read"
+    SERIALIZABLE = "serializable"
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionOptions:
+    """How a transaction begins.
+
+    Attributes:
+        isolation: None is the server's default.
+        read_only: the server refuses writes.
+        settings: transaction-local settings (PostgreSQL ``SET LOCAL``), sent together with BEGIN in one round trip.
+    """
+
+    isolation: Isolation | None = None
+    read_only: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+DEFAULT_TRANSACTION = TransactionOptions()
+
+
+class NodeRole(StrEnum):
+    """What a node says of itself. Unknown is never treated as a primary."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What a probe of a live server found.
+
+    Attributes:
+        version: as the server spells it.
+        role: learned from the server.
+        read_only: whether it refuses writes now.
+        capabilities: the adapter's, narrowed to what this server can do.
+        address: ``host:port``, socket or file.
+    """
+
+    version: str
+    role: NodeRole
+    read_only: bool
+    capabilities: Capabilities
+    address: str
+
+
+class DriverConnection(ABC, Generic[StatementT]):
+    """One physical connection to one node, with the session contract that every hand-over restores.
+
+    ``StatementT`` is what the engine's adapter binds: a scanned SQL text, or a document command. All methods raise errors
+    of :mod:`sillar.errors`, with the driver's own as cause. ``timeout_seconds`` cancels the statement *on the server*.
+
+    The session contract: codecs (json stays text on the wire), autocommit, default isolation, time zone UTC, search path,
+    prepared statements owned by Sillar. ``dirty`` says that something outside the contract may have happened;
+    :meth:`reset` restores it.
+
+    Attributes:
+        raw: the driver's own connection.
+        server_id: id of the session on the server (backend pid, connection id), or None.
+        address: the node it leads to.
+        dirty: a reset is due before anybody else may have it.
+        kept: what other consumers (an ORM) keep with this physical connection, by their own key.
+        in_transaction: a transaction that Sillar began is open.
+    """
+
+    __slots__ = (
+        "address",
+        "borrowed_at",
+        "created_at",
+        "dirty",
+        "expires_at",
+        "generation",
+        "holder",
+        "idle_since",
+        "in_transaction",
+        "kept",
+        "leased",
+        "place",
+        "raw",
+        "server_id",
+    )
+
+    sequential: ClassVar[bool] = True
+    """One statement at a time; a second one while the first runs is a usage error."""
+
+    def __init__(self, raw: Any, *, address: str, server_id: int | None = None) -> None:
+        self.raw = raw
+        self.address = address
+        self.server_id = server_id
+        self.dirty = False
+        self.in_transaction = False
+        self.kept: dict[str, Any] = {}
+        # Owned by the pool:
+        self.generation = 0
+        self.created_at = self.expires_at = self.idle_since = self.borrowed_at = 0.0
+        self.leased = False
+        self.holder: asyncio.Task[Any] | None = None
+        self.place: str | None = None
+
+    # --- statements ---
+
+    @abstractmethod
+    async def fetch(
+        self, statement: StatementT, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Sequence[Any]]:
+        """Run a statement and return all its rows."""
+
+    @abstractmethod
+    async def fetch_row(
+        self, statement: StatementT, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Any | None]:
+        """Run a statement and return its first row, or None."""
+
+    @abstractmethod
+    async def run(self, statement: StatementT, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
+        """Run a statement; rows and counts."""
+
+    @abstractmethod
+    async def run_many(
+        self, statement: StatementT, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        """Run a statement once per parameter set, all or nothing. Returns the rows affected."""
+
+    async def run_batch(
+        self, statements: Sequence[tuple[StatementT, Sequence[Any]]], timeout_seconds: float | None = None
+    ) -> list[Reply]:
+        """Run several statements in order and return their replies. A pipelining driver sends them together."""
+        return [await self.run(statement, args, timeout_seconds) for statement, args in statements]
+
+    @abstractmethod
+    def stream(
+        self, statement: StatementT, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
+    ) -> AsyncIterator[tuple[RowShape, Sequence[Any]]]:
+        """Run a statement and yield its rows in batches; memory is bounded by ``batch_rows``.
+
+        The async generator is closed by the caller; closing it ends the statement on the server.
+        """
+
+    @abstractmethod
+    async def bulk_insert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Insert many rows by the engine's fastest means, all or nothing. Returns the rows inserted.
+
+        ``table`` may be qualified (``schema.table``); names are quoted here.
+        """
+
+    # --- transactions ---
+
+    @abstractmethod
+    async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
+        """Begin a transaction."""
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Commit.
+
+        Raises:
+            CommitUnknownError: the reply was lost.
+        """
+
+    @abstractmethod
+    async def rollback(self) -> None:
+        """Roll back."""
+
+    @abstractmethod
+    async def savepoint(self, name: str) -> None:
+        """Set a savepoint."""
+
+    @abstractmethod
+    async def release_savepoint(self, name: str) -> None:
+        """Keep what happened since the savepoint."""
+
+    @abstractmethod
+    async def rollback_to_savepoint(self, name: str) -> None:
+        """Undo what happened since the savepoint."""
+
+    # --- life ---
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether the connection is known to be unusable. Costs no round trip."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """One round trip that touches no table."""
+
+    @abstractmethod
+    async def reset(self) -> None:
+        """Restore the session contract: roll back, drop locks, settings, temporary tables, listeners."""
+
+    @abstractmethod
+    async def cancel(self) -> None:
+        """Ask the server to stop the statement that runs now, from outside. Harmless when none runs."""
+
+    @abstractmethod
+    async def probe(self) -> NodeStatus:
+        """Ask the server for version, role and abilities."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Say goodbye and close."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Close at once, without a goodbye."""

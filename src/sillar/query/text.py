@@ -1,0 +1,308 @@
+"""What can be known of a statement from its text: verb, placeholders, fingerprint, and whether it leaves a trace.
+
+This is a scanner, not a parser, and it only ever errs to the safe side: what it does not know is a write and makes the
+session need a reset. Each distinct text is scanned once per engine (bounded cache).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, Final
+
+from sillar.errors import ParameterError
+from sillar.query.functions import HARMLESS_FUNCTIONS, KEYWORDS_BEFORE_PARENTHESIS
+
+
+class Placeholder(Enum):
+    """How a driver spells its parameters."""
+
+    DOLLAR = "$1"
+    NUMBERED = "?1"
+    FORMAT = "%s"
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalRules:
+    """Where the SQL dialects differ for a scanner.
+
+    Attributes:
+        placeholder: how the driver spells parameters.
+        backslash_escapes: whether a backslash escapes the next character of a string (MySQL).
+        dollar_quotes: whether ``$tag$ … $tag$`` quotes a string (PostgreSQL).
+        hash_comments: whether ``#`` begins a comment (MySQL).
+        user_variables: whether ``@name`` is a variable of the session (MySQL).
+    """
+
+    placeholder: Placeholder
+    backslash_escapes: bool = False
+    dollar_quotes: bool = False
+    hash_comments: bool = False
+    user_variables: bool = False
+
+
+class StatementText:
+    """One statement text, scanned.
+
+    Attributes:
+        source: the text as it was given.
+        verb: its first word in lower case, ``""`` for an empty text.
+        sql: the text with the driver's own placeholders in the place of ``:name``.
+        names: the parameter name for each placeholder position of ``sql``.
+        is_read: it certainly does not write.
+        is_clean: it certainly leaves nothing behind in the session (no SET, lock, LISTEN, temporary table, …).
+        is_single: it holds one statement.
+        touches_prepared: it may have changed the session's prepared statements.
+    """
+
+    __slots__ = (
+        "_fingerprint",
+        "_tokens",
+        "is_clean",
+        "is_read",
+        "is_single",
+        "names",
+        "source",
+        "sql",
+        "touches_prepared",
+        "unique_names",
+        "verb",
+    )
+
+    def __init__(self, source: str, rules: LexicalRules) -> None:
+        self.source = source
+        self._tokens = _tokens(source, rules)
+        self._fingerprint: str | None = None
+        self.sql, self.names = _render(self._tokens, rules.placeholder)
+        self.unique_names = frozenset(self.names)
+        words = [text.lower() for kind, text in self._tokens if kind == "word"]
+        self.verb = words[0] if words else ""
+        self.is_single = _is_single(self._tokens)
+        harmless = self.is_single and _only_harmless_calls(self._tokens)
+        stored = "into" in words and self.verb in _QUERIES  # SELECT … INTO creates a table (or sets a variable)
+        variables = rules.user_variables and any(kind == "variable" for kind, _ in self._tokens)
+        writes = not _WRITING_WORDS.isdisjoint(words)
+        locks = "for" in words and not _LOCKING_WORDS.isdisjoint(words)
+        self.is_clean = harmless and not stored and not variables and self.verb in (_QUERIES | _WRITES)
+        self.is_read = harmless and not stored and not variables and not writes and not locks and self.verb in _QUERIES
+        self.touches_prepared = not self.is_single or self.verb in {"prepare", "deallocate", "discard"}
+
+    def bind(self, params: Mapping[str, Any]) -> list[Any]:
+        """The parameter values in the order of the driver's placeholders.
+
+        Raises:
+            ParameterError: names are missing or superfluous; the message lists both.
+        """
+        try:
+            values = [params[name] for name in self.names]
+        except KeyError:
+            raise self._mismatch(params) from None
+        if len(params) != len(self.unique_names):
+            raise self._mismatch(params)
+        return values
+
+    def _mismatch(self, params: Mapping[str, Any]) -> ParameterError:
+        given = set(params)
+        parts = []
+        if missing := sorted(self.unique_names - given):
+            parts.append(f"missing: {', '.join(missing)}")
+        if superfluous := sorted(given - self.unique_names):
+            parts.append(f"superfluous: {', '.join(map(str, superfluous))}")
+        return ParameterError(
+            f"the statement has the parameters ({', '.join(sorted(self.unique_names)) or 'none'}); {'; '.join(parts)}"
+            f" — statement: {self.fingerprint}"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """The statement without its values: literals and parameters become ``?``, white space and lists collapse."""
+        if self._fingerprint is None:
+            self._fingerprint = _fingerprint(self._tokens)
+        return self._fingerprint
+
+    @property
+    def fingerprint_id(self) -> str:
+        """Sixteen hexadecimal digits that stand for the fingerprint."""
+        return blake2b(self.fingerprint.encode(), digest_size=8).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"StatementText({self.fingerprint!r})"
+
+
+class StatementTexts:
+    """The scanned texts of one engine; bounded, the oldest leaves first."""
+
+    __slots__ = ("_size_max", "_texts", "hits", "misses", "rules")
+
+    def __init__(self, rules: LexicalRules, size_max: int = 2000) -> None:
+        self.rules = rules
+        self._texts: dict[str, StatementText] = {}
+        self._size_max = size_max
+        self.hits = self.misses = 0
+
+    def get(self, source: str) -> StatementText:
+        """The scanned text, from the cache or scanned now."""
+        text = self._texts.get(source)
+        if text is None:
+            self.misses += 1
+            text = StatementText(source, self.rules)
+            if len(self._texts) >= self._size_max:
+                del self._texts[next(iter(self._texts))]
+            self._texts[source] = text
+        else:
+            self.hits += 1
+        return text
+
+    def bound(self, source: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[StatementText, Sequence[Any]]:
+        """The scanned text with its parameter values.
+
+        A mapping fills ``:name`` placeholders. A sequence fills the engine's own placeholders: then the text is sent as
+        it stands, colons included.
+
+        Raises:
+            ParameterError: names are missing or superfluous, or the parameters are no mapping and no sequence.
+        """
+        text = self.get(source)
+        if params is None:
+            if text.names:
+                raise text._mismatch({})
+            return text, ()
+        if isinstance(params, Mapping):
+            return text, text.bind(params)
+        if isinstance(params, (list, tuple)):
+            return (self._verbatim(source) if text.names else text), params
+        raise ParameterError(
+            f"parameters are a mapping (for :name) or a list or tuple (for the engine's own placeholders), "
+            f"not {type(params).__name__}"
+        )
+
+    def _verbatim(self, source: str) -> StatementText:
+        """The text with nothing replaced, for statements that use the engine's own placeholders and have colons."""
+        key = f"\0{source}"
+        text = self._texts.get(key)
+        if text is None:
+            text = StatementText(source, self.rules)
+            text.sql, text.names, text.unique_names = source, (), frozenset()
+            self._texts[key] = text
+        return text
+
+
+_QUERIES: Final = frozenset({"select", "values", "table", "with", "show", "explain", "describe", "desc"})
+_WRITES: Final = frozenset({"insert", "update", "delete", "merge", "replace"})
+_WRITING_WORDS: Final = frozenset({"insert", "update", "delete", "merge", "replace", "analyze", "truncate", "call"})
+_LOCKING_WORDS: Final = frozenset({"update", "share", "nokey"})
+
+_TOKEN: Final = re.compile(
+    r"""
+      (?P<space>\s+)
+    | (?P<comment>--[^\n]*|/\*.*?\*/|\#[^\n]*)
+    | (?P<string>[nNbBxX]?'(?:[^']|'')*')
+    | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
+    | (?P<dollar>\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?P=tag)\$|\$\$.*?\$\$)
+    | (?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
+    | (?P<cast>::)
+    | (?P<name>(?<![\w:\])]):[A-Za-z_]\w*)
+    | (?P<native>\$\d+|%s|\?\d*)
+    | (?P<variable>@{1,2}[A-Za-z_][\w.$]*)
+    | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
+    | (?P<word>[^\W\d][\w$]*)
+    | (?P<end>;)
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BACKSLASH_STRING: Final = re.compile(r"""[nNbBxX]?'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*\"""", re.DOTALL)
+
+
+def _tokens(source: str, rules: LexicalRules) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    position, length = 0, len(source)
+    while position < length:
+        match = _BACKSLASH_STRING.match(source, position) if rules.backslash_escapes else None
+        if match is not None:
+            kind = "string"
+        else:
+            match = _TOKEN.match(source, position)
+            assert match is not None  # the last alternative takes any character
+            kind = match.lastgroup or "other"
+            if kind == "tag":
+                kind = "dollar"
+        text = match.group()
+        if (kind == "dollar" and not rules.dollar_quotes) or (
+            kind == "comment" and text[0] == "#" and not rules.hash_comments
+        ):
+            kind, text = "other", text[0]
+        elif kind == "comment" and text.startswith("/*!"):
+            kind = "word"  # MySQL executes these
+        elif kind in ("escaped", "dollar"):
+            kind = "string"
+        found.append((kind, text))
+        position += len(text)
+    return tuple(found)
+
+
+def _render(tokens: Sequence[tuple[str, str]], placeholder: Placeholder) -> tuple[str, tuple[str, ...]]:
+    """The text with the driver's placeholders, and the parameter name for each position."""
+    if not any(kind == "name" for kind, _ in tokens):
+        return "".join(text for _, text in tokens), ()
+    names: list[str] = []
+    parts: list[str] = []
+    for kind, text in tokens:
+        if kind != "name":
+            parts.append(text.replace("%", "%%") if placeholder is Placeholder.FORMAT else text)
+        elif placeholder is Placeholder.FORMAT:
+            names.append(text[1:])
+            parts.append("%s")
+        else:
+            if text[1:] not in names:
+                names.append(text[1:])
+            parts.append(f"{placeholder.value[0]}{names.index(text[1:]) + 1}")
+    return "".join(parts), tuple(names)
+
+
+def _is_single(tokens: Sequence[tuple[str, str]]) -> bool:
+    ended = False
+    for kind, _ in tokens:
+        if kind == "end":
+            ended = True
+        elif ended and kind not in ("space", "comment"):
+            return False
+    return True
+
+
+def _only_harmless_calls(tokens: Sequence[tuple[str, str]]) -> bool:
+    """Whether every ``name(`` is a keyword, the column list of an INSERT, or a function on the list."""
+    solid = [(kind, text.lower()) for kind, text in tokens if kind not in ("space", "comment")]
+    for index, (kind, text) in enumerate(solid):
+        if text != "(" or kind != "other" or index == 0:
+            continue
+        before_kind, before = solid[index - 1]
+        if before_kind not in ("word", "quoted"):
+            continue
+        start = index - 1
+        while start >= 2 and solid[start - 1][1] == ".":
+            start -= 2
+        if start >= 1 and solid[start - 1][1] in ("into", "join"):
+            continue
+        if before in KEYWORDS_BEFORE_PARENTHESIS and start == index - 1:
+            continue
+        if before not in HARMLESS_FUNCTIONS or (start != index - 1 and solid[start][1] != "pg_catalog"):
+            return False
+    return True
+
+
+def _fingerprint(tokens: Sequence[tuple[str, str]]) -> str:
+    parts = []
+    for kind, text in tokens:
+        if kind in ("space", "comment"):
+            parts.append(" ")
+        elif kind in ("string", "number", "name", "native"):
+            parts.append("?")
+        elif kind != "end":
+            parts.append(text)
+    collapsed = " ".join("".join(parts).split())
+    collapsed = re.sub(r"\?(?:\s*,\s*\?)+", "?", collapsed)
+    return re.sub(r"\(\s*\?\s*\)(?:\s*,\s*\(\s*\?\s*\))+", "(?)", collapsed)
