@@ -47,7 +47,7 @@ def install(*, force: bool = False) -> bool:
         InstallError: something required could not be installed; the message says what and the remedy.
     """
     missing = [name for name in PACKAGES if not _is_installed(name)]
-    if not missing and not force and all(tree.marker() for tree in TREES):
+    if not missing and not force and all(tree.is_complete for tree in TREES):
         say(f"all servers are installed (packages {', '.join(PACKAGES)}; trees in {servers_folder()})")
         return True
     _require_root(missing)
@@ -77,7 +77,7 @@ def _require_root(missing: list[str]) -> None:
                 "name running ones in SILLAR_TEST_POSTGRESQL_URL, SILLAR_TEST_MYSQL_URL, …"
             )
         return
-    trees = [tree.name for tree in TREES if not tree.marker()]
+    trees = [tree.name for tree in TREES if not tree.is_complete]
     raise InstallError(
         f"not root, and missing: packages {', '.join(missing) or 'none'}; trees {', '.join(trees) or 'none'}. Remedy: run "
         f"`sudo env SILLAR_SERVERS_DIR={servers_folder()} python -m sillar.testing.servers install` once, or put the "
@@ -168,10 +168,10 @@ def _run(command: list[str], *, remedy: str, environment: dict[str, str] | None 
 
 
 def _install_tree(tree: Tree, *, force: bool) -> None:
-    if (noted := tree.marker()) and not force:
-        say(f"tree {tree.name}: there already ({noted['version']})")
+    if tree.is_complete and not force:
+        say(f"tree {tree.name}: there already")
         return
-    say(f"tree {tree.name}: extracting {', '.join(tree.packages[-4:])} from {tree.suite} …")
+    say(f"tree {tree.name}: extracting {', '.join(tree.packages)} from {tree.suite} …")
     started = time.monotonic()
     for leftover in tree.folder.parent.glob(f"{tree.name}.partial*"):
         shutil.rmtree(leftover)

@@ -58,6 +58,12 @@ class Tree:
         noted: dict[str, str] = json.loads(text)
         return noted
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tree is there with the packages that are asked for now."""
+        noted = self.marker()
+        return noted is not None and noted["packages"] == " ".join(self.packages)
+
 
 POSTGRESQL18 = Tree(
     name="postgresql18",
