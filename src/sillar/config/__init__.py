@@ -1,0 +1,57 @@
+"""Configuration: frozen models, and the sources they are read from."""
+
+from sillar.config.connection import (
+    DatabaseConnectionConfig,
+    DatabaseCredentials,
+    MongoDBConfig,
+    MySQLConfig,
+    NodeAddress,
+    NodeConfig,
+    NodeRole,
+    PostgreSQLConfig,
+    SQLiteConfig,
+)
+from sillar.config.database import DatabaseConfig, DatabaseSecurityConfig, MigrationConfig, Profile
+from sillar.config.host import EventPublisher, MetricsSink, SecretsManager
+from sillar.config.options import (
+    DatabaseEngine,
+    EngineOptions,
+    MongoDBOptions,
+    MySQLOptions,
+    PostgreSQLOptions,
+    SQLiteOptions,
+)
+from sillar.config.pool import ConnectionPoolConfig
+from sillar.config.tls import SSLConfig, SSLMode, TLSVersion, default_ssl_mode, is_on_this_machine, ssl_context
+
+__all__ = [
+    "ConnectionPoolConfig",
+    "DatabaseConfig",
+    "DatabaseConnectionConfig",
+    "DatabaseCredentials",
+    "DatabaseEngine",
+    "DatabaseSecurityConfig",
+    "EngineOptions",
+    "EventPublisher",
+    "MetricsSink",
+    "MigrationConfig",
+    "MongoDBConfig",
+    "MongoDBOptions",
+    "MySQLConfig",
+    "MySQLOptions",
+    "NodeAddress",
+    "NodeConfig",
+    "NodeRole",
+    "PostgreSQLConfig",
+    "PostgreSQLOptions",
+    "Profile",
+    "SQLiteConfig",
+    "SQLiteOptions",
+    "SSLConfig",
+    "SSLMode",
+    "SecretsManager",
+    "TLSVersion",
+    "default_ssl_mode",
+    "is_on_this_machine",
+    "ssl_context",
+]
