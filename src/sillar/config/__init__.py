@@ -13,6 +13,7 @@ from sillar.config.connection import (
 )
 from sillar.config.database import DatabaseConfig, DatabaseSecurityConfig, MigrationConfig, Profile
 from sillar.config.host import EventPublisher, MetricsSink, SecretsManager
+from sillar.config.load import load_config
 from sillar.config.options import (
     DatabaseEngine,
     EngineOptions,
@@ -53,5 +54,6 @@ __all__ = [
     "TLSVersion",
     "default_ssl_mode",
     "is_on_this_machine",
+    "load_config",
     "ssl_context",
 ]

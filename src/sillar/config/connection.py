@@ -169,7 +169,7 @@ class DatabaseConnectionConfig(ConfigurationModel, frozen=True):
             return value
         socket, nodes = info.data["unix_socket"], info.data["nodes"]
         if value is None and socket is None and not nodes:
-            raise fault("is missing", "give host, or nodes, or unix_socket")
+            raise fault("is missing", "give host, or nodes, or unix_socket", absent=True)
         if socket is not None and (value is not None or nodes):
             raise fault("stands beside unix_socket", "give either a Unix socket or hosts")
         return value if value is None else _plain_host(value)

@@ -87,8 +87,8 @@ class DatabaseConfig(ConfigurationModel, frozen=True):
         except ValidationError as error:
             faults = kept(in_our_words(error, cls.model_fields))
         # On the settings as given, so that a fault elsewhere does not hide these.
-        reported = {found["loc"] for found in faults}
-        faults += [found for found in _broken_rules(settings) if found["loc"] not in reported]
+        broken = list(_broken_rules(settings))
+        faults = [found for found in faults if found["loc"] not in [rule["loc"] for rule in broken]] + broken
         if config is None or faults:
             raise several(cls.__name__, faults)
         return config
@@ -113,6 +113,27 @@ class DatabaseConfig(ConfigurationModel, frozen=True):
         if tls.minimum_version is None:
             tls = tls.model_copy(update={"minimum_version": self.security_config.minimum_tls_version})
         return database.model_copy(update={"pool": pool, "ssl_config": tls})
+
+    @classmethod
+    def from_url(cls, url: str, **settings: Any) -> DatabaseConfig:
+        """One database, ``default``, from a URL alone; ``settings`` are further arguments of ``load_config``."""
+        from sillar.config.load import load_config
+
+        return load_config(url=url, **{"environment": {}, **settings})
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> DatabaseConfig:
+        """From the variables ``SILLAR__…`` of ``environment`` (None: of this process) alone."""
+        from sillar.config.load import load_config
+
+        return load_config(environment=environment)
+
+    @classmethod
+    def from_file(cls, file: str | Path, *, profile: Profile | None = None) -> DatabaseConfig:
+        """From a TOML file and its overlay for the profile alone."""
+        from sillar.config.load import load_config
+
+        return load_config(file=file, profile=profile, environment={})
 
 
 def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,8 +167,13 @@ def _look(subject: Any, *path: str) -> Any:
 
 def _broken_rules(settings: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     """The rules that concern several parts of a configuration, on settings that need not be valid themselves."""
-    databases = settings.get("databases")
-    if not isinstance(databases, Mapping) or not databases:
+    databases = settings.get("databases", {})
+    if not isinstance(databases, Mapping):
+        return
+    if not databases:
+        yield at(("databases",), fault(
+            "is missing", "give a URL (argument url, or SILLAR__URL in the environment) or [databases.<name>] in a file",
+            absent=True))  # fmt: skip
         return
     default = settings.get("default_database", "default")
     if isinstance(default, str) and default not in databases:
@@ -168,7 +194,8 @@ def _broken_security_rules(name: str, database: Any, settings: Mapping[str, Any]
     if _is_true(allowed) is False and not _proves_who_it_is(database):
         yield at(("databases", name, "credentials", "password"), fault(
             f"is missing, and {'profile prod' if profile == 'prod' else 'security_config'} refuses databases without one",
-            "give credentials.password or credentials.password_secret, or ssl_config.certificate_file"))  # fmt: skip
+            "give credentials.password or credentials.password_secret, or ssl_config.certificate_file",
+            absent=True))  # fmt: skip
     mode = _look(database, "ssl_config", "mode")
     if _look(database, "ssl_config") is None:
         mode = None

@@ -10,24 +10,27 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from sillar.errors import ConfigurationError, ConfigurationFault
+from sillar.errors import ConfigurationFault
 
 FAULT = "configuration_fault"
 """The pydantic error type of everything that is already in our words."""
 
+_TEMPLATE = "{subject}{problem}; {remedy}"
 _VALUE_LENGTH_MAX = 60
 
 
-def fault(problem: str, remedy: str, *, value: object = None) -> PydanticCustomError:
+def fault(problem: str, remedy: str, *, value: object = None, absent: bool = False) -> PydanticCustomError:
     """The error that a validator raises: ``problem`` is a predicate ("is out of range"), ``value`` its subject.
 
-    Give ``value`` only where it cannot be a secret; otherwise the message speaks of "the value".
+    Give ``value`` only where it cannot be a secret; otherwise the message speaks of "the value", or, where there is
+    none (``absent``), begins with the predicate.
     """
-    shown = "" if value is None else _shown(value)
-    return PydanticCustomError(
-        FAULT, "{subject} {problem}; {remedy}",
-        {"subject": shown or "the value", "shown": shown, "problem": problem, "remedy": remedy},
-    )  # fmt: skip
+    # What has an @ or :// in it may be a URL that went to the wrong place, password and all.
+    secret = value is None or (isinstance(value, str) and ("@" in value or "://" in value))
+    shown = "" if secret else _shown(value)
+    subject = "" if absent else "the value "
+    context = {"subject": f"{shown} " if shown else subject, "unnamed": subject, "problem": problem, "remedy": remedy}
+    return PydanticCustomError(FAULT, _TEMPLATE, context)
 
 
 def at(loc: Sequence[str | int], error: PydanticCustomError) -> InitErrorDetails:
@@ -43,7 +46,7 @@ def several(title: str, errors: Sequence[InitErrorDetails]) -> ValidationError:
 def kept(error: ValidationError) -> list[InitErrorDetails]:
     """The errors of ``error`` in the form in which they can be raised again, without the inputs."""
     return [
-        at(found["loc"], PydanticCustomError(FAULT, "{subject} {problem}; {remedy}", found["ctx"]))
+        at(found["loc"], PydanticCustomError(FAULT, _TEMPLATE, found["ctx"]))
         for found in error.errors(include_url=False, include_input=False)
         if found["type"] == FAULT
     ]
@@ -67,7 +70,7 @@ def in_our_words(error: ValidationError, fields: Mapping[str, Any]) -> Validatio
     details = []
     for found in error.errors(include_url=False):
         if found["type"] == FAULT:
-            details.append(at(found["loc"], PydanticCustomError(FAULT, "{subject} {problem}; {remedy}", found["ctx"])))
+            details.append(at(found["loc"], PydanticCustomError(FAULT, _TEMPLATE, found["ctx"])))
             continue
         loc = found["loc"]
         field = fields.get(str(loc[0])) if loc else None
@@ -76,22 +79,20 @@ def in_our_words(error: ValidationError, fields: Mapping[str, Any]) -> Validatio
     return several(error.title, details)
 
 
-def configuration_error(
-    error: ValidationError, source_of: Callable[[str], str], *, more: Sequence[ConfigurationFault] = ()
-) -> ConfigurationError:
-    """All faults of ``error`` (and ``more``), each with the source that ``source_of(dotted path)`` names.
+def faults_of(error: ValidationError, source_of: Callable[[tuple[str, ...]], str]) -> list[ConfigurationFault]:
+    """All faults of ``error``, each with the source that ``source_of(path)`` names.
 
     The value itself is shown only where it did not come out of a URL: a password that was not percent-encoded ends up
     in any part of a URL.
     """
-    faults = list(more)
+    faults = []
     for found in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in found["loc"]) or "configuration"
-        source = source_of(where)
-        context = found.get("ctx", {})
-        subject = context["shown"] if context.get("shown") and not source.startswith("URL") else "the value"
-        faults.append(ConfigurationFault(where, source, f"{subject} {context['problem']}", context["remedy"]))
-    return ConfigurationError(faults)
+        path = tuple(str(part) for part in found["loc"])
+        source, context = source_of(path), found["ctx"]
+        subject = context["unnamed" if source.startswith("URL") else "subject"]
+        where = ".".join(path) or "configuration"
+        faults.append(ConfigurationFault(where, source, f"{subject}{context['problem']}", context["remedy"]))
+    return faults
 
 
 def _shown(value: object) -> str:
@@ -105,10 +106,10 @@ def _translated(found: Mapping[str, Any], field: Any, *, names: list[str], secre
     scalar = isinstance(given, (str, int, float, bool)) and not isinstance(given, SecretStr)
     shown = given if scalar and not secret else None
     if kind == "extra_forbidden":
-        return fault("is for a setting that does not exist", suggestion(str(found["loc"][-1]), names))
+        return fault("there is no such setting", suggestion(str(found["loc"][-1]), names), absent=True)
     if kind == "missing":
         meaning = (field.description or "").strip().splitlines() if field is not None else []
-        return fault("is missing", f"set it ({meaning[0].rstrip('.')})" if meaning else "set it")
+        return fault("is missing", f"set it ({meaning[0].rstrip('.')})" if meaning else "set it", absent=True)
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return fault("is out of range", f"give a number {words} {context[key]:g}", value=shown)

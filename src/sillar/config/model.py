@@ -6,7 +6,8 @@ from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from sillar.config.faults import configuration_error, in_our_words
+from sillar.config.faults import faults_of, in_our_words
+from sillar.errors import ConfigurationError
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -53,7 +54,7 @@ class ConfigurationModel(BaseModel, frozen=True):
             refused = error
         if refused is not None:
             # Outside the except block: pydantic's error holds the inputs, passwords among them, and stays behind.
-            raise configuration_error(refused, lambda where: f"{type(self).__name__}(…)")
+            raise ConfigurationError(faults_of(refused, lambda path: f"{type(self).__name__}(…)"))
 
     # Says that validating a nested model needs no call of __init__, as BaseModel's own does: its faults are collected.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
