@@ -1,1 +1,32 @@
-"""Throwaway real servers for tests, without containers."""
+"""Throwaway real servers for tests, without containers.
+
+Each server class starts one server on a free loopback port, from the environment's address, from binaries on this
+machine, or from what ``python -m sillar.testing.servers install`` put there::
+
+    async with PostgreSQLServer(15) as server:
+        ...  # server.url, server.kill(), await server.add_replica()
+"""
+
+from sillar.testing.servers.errors import (
+    InstallError,
+    ServerCommandError,
+    ServerNotFoundError,
+    ServerNotOursError,
+    ServerStartError,
+)
+from sillar.testing.servers.mariadb import MariaDBServer
+from sillar.testing.servers.mysql import MySQLServer
+from sillar.testing.servers.postgresql import PostgreSQLServer
+from sillar.testing.servers.redis import RedisServer
+
+__all__ = [
+    "InstallError",
+    "MariaDBServer",
+    "MySQLServer",
+    "PostgreSQLServer",
+    "RedisServer",
+    "ServerCommandError",
+    "ServerNotFoundError",
+    "ServerNotOursError",
+    "ServerStartError",
+]

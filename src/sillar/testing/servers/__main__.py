@@ -11,9 +11,13 @@ from sillar.testing.servers.installer import install
 
 def main() -> int:
     """Run one command; returns the exit status: 0 when everything required is there, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m sillar.testing.servers", description="Throwaway servers for tests.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sillar.testing.servers", description="Throwaway servers for tests."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    installing = commands.add_parser("install", help="install the servers' binaries (root, Debian); what is there is kept")
+    installing = commands.add_parser(
+        "install", help="install the servers' binaries (root, Debian); what is there is kept"
+    )
     installing.add_argument("--force", action="store_true", help="make the trees of newer releases anew")
     arguments = parser.parse_args()
     try:

@@ -104,7 +104,10 @@ def _is_installed(package: str) -> bool:
     if shutil.which("dpkg-query") is None:
         return False
     asked = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", package], capture_output=True, text=True, check=False
+        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", package],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.startswith("ii")
 
@@ -213,7 +216,13 @@ def _mirror() -> str:
     if given := os.environ.get(MIRROR_VARIABLE):
         return given.rstrip("/")
     listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)",
+            "Created-By: Packages",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -278,7 +287,10 @@ def _complete(root: Path) -> None:
 def _version(tree: Tree, root: Path) -> str:
     """Ask the server itself, from inside the tree: a proof that it runs."""
     asked = subprocess.run(
-        ["chroot", str(root), f"{tree.binaries}/{tree.server}", "--version"], capture_output=True, text=True, check=False
+        ["chroot", str(root), f"{tree.binaries}/{tree.server}", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if asked.returncode != 0:
         raise InstallError(

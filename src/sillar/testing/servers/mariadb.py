@@ -1,0 +1,69 @@
+"""Throwaway MariaDB servers, with GTID replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from sillar.testing.servers.installation import Installation, find_mariadb
+from sillar.testing.servers.mysql import COMMON_SETTINGS, MySQLServer
+from sillar.testing.servers.process import run_command
+
+
+class MariaDBServer(MySQLServer):
+    """A throwaway MariaDB server; arguments and attributes as for `MySQLServer`."""
+
+    product = "MariaDB"
+    scheme = "mariadb"
+    url_variable = "SILLAR_TEST_MARIADB_URL"
+    default_settings: ClassVar[Mapping[str, str]] = {
+        **COMMON_SETTINGS,
+        "gtid-strict-mode": "1",
+        "log-slave-updates": "ON",
+    }
+    server_binary = "mariadbd"
+
+    def _find(self) -> Installation:
+        return find_mariadb()
+
+    async def _initialize(self, data: str) -> None:
+        await run_command(
+            [
+                "/usr/bin/mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={data}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--innodb-flush-method=nosync",
+            ],
+            identity=self._identity,
+        )
+
+    async def _follow(self, primary: MySQLServer) -> None:
+        await self.execute_as_superuser(
+            f"change master to master_host='{primary.host}', master_port={primary.port}, "
+            f"master_user='{self.superuser}', master_password='{self.superuser_password}', "
+            "master_connect_retry=1, master_use_gtid=slave_pos"
+        )
+        await self.execute_as_superuser("start slave")
+        await self._await_replication("show slave status", "Slave_IO_Running", "Slave_SQL_Running")
+        await self.execute_as_superuser("set global read_only=1")
+
+    async def _stop_following(self) -> None:
+        await self.execute_as_superuser("stop slave io_thread")
+        status = await self._status("show slave status")
+        await self.execute_as_superuser(f"select master_gtid_wait('{status['Gtid_IO_Pos']}', 60)")
+        for statement in ("stop slave", "reset slave all", "set global read_only=0"):
+            await self.execute_as_superuser(statement)
+
+    def _replica_options(self) -> list[str]:
+        return ["--read-only=ON"]
+
+    def _first_statements(self) -> list[str]:
+        return [
+            # The installation leaves further superusers without a password, reachable by TCP.
+            "delete from mysql.global_priv where user = '' or user = 'root' and host <> 'localhost'",
+            "flush privileges",
+            f"alter user 'root'@'localhost' identified by '{self.superuser_password}'",
+        ]

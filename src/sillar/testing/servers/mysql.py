@@ -1,0 +1,251 @@
+"""Throwaway MySQL servers, with GTID replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sillar.testing.servers.errors import ServerStartError
+from sillar.testing.servers.installation import Installation, find_mysql
+from sillar.testing.servers.process import run_command
+from sillar.testing.servers.sql_server import SQLServer
+
+if TYPE_CHECKING:
+    import aiomysql
+
+    from sillar.testing.servers.certificates import ServerCertificate
+
+COMMON_SETTINGS = {
+    "character-set-server": "utf8mb4",
+    "skip-name-resolve": "ON",
+    "log-bin": "bin",
+    "binlog-format": "ROW",
+    "relay-log": "relay",
+    "sync-binlog": "0",
+    # What is committed survives a kill of the server, not a power cut.
+    "innodb-flush-log-at-trx-commit": "2",
+    "innodb-flush-method": "nosync",
+    "innodb-doublewrite": "OFF",
+    "innodb-buffer-pool-size": "128M",
+    "innodb-buffer-pool-dump-at-shutdown": "OFF",
+}
+MYSQL_SETTINGS = {
+    **COMMON_SETTINGS,
+    "gtid-mode": "ON",
+    "enforce-gtid-consistency": "ON",
+    "mysqlx": "OFF",
+    "secure-file-priv": "",
+    # The package was not configured, so the server does not find its messages by itself.
+    "lc-messages-dir": "/usr/share/mysql",
+}
+MYSQL_SETTINGS.pop("binlog-format")  # ROW is its only one to stay, and naming it is a warning
+
+
+class MySQLServer(SQLServer):
+    """A throwaway MySQL server.
+
+    Args:
+        settings: server options by their names on the command line, such as ``{"max-connections": "20"}``.
+
+    The other arguments and attributes are those of `SQLServer`.
+    """
+
+    product = "MySQL"
+    scheme = "mysql"
+    superuser_name = "root"
+    system_user = "mysql"
+    url_variable = "SILLAR_TEST_MYSQL_URL"
+    default_settings: ClassVar[Mapping[str, str]] = MYSQL_SETTINGS
+    server_binary: ClassVar[str] = "mysqld"
+
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        tls: bool | ServerCertificate = False,
+        own: bool = False,
+    ) -> None:
+        super().__init__(settings=settings, tls=tls, own=own)
+        self._primary: MySQLServer | None = None
+        self._replicas: list[MySQLServer] = []
+        self._is_populated = False
+
+    async def add_replica(self, *, settings: Mapping[str, str] | None = None) -> MySQLServer:
+        """Start a read-only replica that follows this server by GTID; it is closed with this server at the latest.
+
+        Args:
+            settings: options that differ from this server's.
+        """
+        self._require_process("add_replica")
+        replica = type(self)(settings={**self.settings, **(settings or {})}, tls=self._tls, own=True)
+        replica._primary, replica._authority = self, self._authority
+        replica.user, replica.password, replica.database = self.user, self.password, self.database
+        replica.superuser_password = self.superuser_password
+        self._replicas.append(replica)
+        await replica.start()
+        return replica
+
+    async def promote(self) -> None:
+        """Make this replica a primary: apply all that it has received, stop following, take writes."""
+        self._require_process("promote")
+        await self._stop_following()
+        self._primary = None
+
+    async def close(self) -> None:
+        """End it and its replicas for good and remove their folders."""
+        for replica in self._replicas:
+            await replica.close()
+        await super().close()
+
+    async def execute_as_superuser(self, statement: str, *, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement on a fresh connection with autocommit; returns its rows."""
+        connection = await self._connect(database)
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(statement)
+                return list(await cursor.fetchall())
+        finally:
+            connection.close()
+
+    # --- where MariaDB has other words ---
+
+    async def _initialize(self, data: str) -> None:
+        await run_command(
+            [
+                self._binaries.binary(self.server_binary),
+                "--no-defaults",
+                "--initialize-insecure",
+                f"--datadir={data}",
+                f"--lc-messages-dir={self.default_settings['lc-messages-dir']}",
+                "--innodb-flush-method=nosync",
+                "--innodb-doublewrite=OFF",
+                "--skip-log-bin",
+            ],
+            identity=self._identity,
+        )
+
+    async def _follow(self, primary: MySQLServer) -> None:
+        await self.execute_as_superuser(
+            f"change replication source to source_host='{primary.host}', source_port={primary.port}, "
+            f"source_user='{self.superuser}', source_password='{self.superuser_password}', source_auto_position=1, "
+            "source_connect_retry=1, get_source_public_key=1"
+        )
+        await self.execute_as_superuser("start replica")
+        await self._await_replication("show replica status", "Replica_IO_Running", "Replica_SQL_Running")
+        await self.execute_as_superuser("set global super_read_only=1")
+
+    async def _stop_following(self) -> None:
+        await self.execute_as_superuser("stop replica io_thread")
+        status = await self._status("show replica status")
+        await self.execute_as_superuser(f"select wait_for_executed_gtid_set('{status['Retrieved_Gtid_Set']}', 60)")
+        for statement in (
+            "stop replica",
+            "reset replica all",
+            "set global super_read_only=0",
+            "set global read_only=0",
+        ):
+            await self.execute_as_superuser(statement)
+
+    def _replica_options(self) -> list[str]:
+        return ["--super-read-only=ON"]
+
+    def _first_statements(self) -> list[str]:
+        return [f"alter user 'root'@'localhost' identified by '{self.superuser_password}'"]
+
+    # --- both ---
+
+    def _find(self) -> Installation:
+        return find_mysql()
+
+    async def _create(self) -> None:
+        self._make_folder("socket")
+        data = self._make_folder("data")
+        await self._initialize(self._inside(data))
+        file = self._path / "first.sql"
+        statements = [
+            # The replica gets the same by its own first start; replication begins after it.
+            "set sql_log_bin=0",
+            *self._first_statements(),
+            f"create user '{self.superuser}'@'%' identified by '{self.superuser_password}'",
+            f"grant all on *.* to '{self.superuser}'@'%' with grant option",
+            f"create database {self.database}",
+            f"create user '{self.user}'@'%' identified by '{self.password}'",
+            f"grant all on {self.database}.* to '{self.user}'@'%'",
+        ]
+        file.write_text("".join(f"{statement};\n" for statement in statements))
+        self._identity.give(file)
+
+    async def _populate(self) -> None:
+        (self._path / "first.sql").unlink()
+        self._is_populated = True
+        if self._primary is not None:
+            await self._follow(self._primary)
+
+    def _command(self) -> list[str]:
+        own = {
+            "datadir": self._inside(self._path / "data"),
+            "port": str(self.port),
+            "bind-address": self.host,
+            "socket": f"{self._inside(self._path / 'socket')}/server.sock",
+            "pid-file": f"{self._inside(self._path / 'data')}/server.pid",
+            "server-id": str(self.port),
+            "report-host": self.host,
+            "report-port": str(self.port),
+        }
+        if self._tls:
+            own["ssl-ca"], own["ssl-cert"], own["ssl-key"] = self._tls_files()
+        if not self._is_populated:
+            own["init-file"] = self._inside(self._path / "first.sql")
+        options = {**self.default_settings, **self.settings, **own}
+        command = [self._binaries.binary(self.server_binary), "--no-defaults"]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        if self._primary is not None and self._is_populated:
+            command += self._replica_options()
+        return command
+
+    async def _connect(self, database: str | None = None) -> aiomysql.Connection:
+        import aiomysql
+
+        return await aiomysql.connect(
+            host=self.host,
+            port=self.port or 3306,
+            user=self.superuser,
+            password=self.superuser_password,
+            db=database or (self.database or None if self.is_external else None),
+            autocommit=True,
+            connect_timeout=5,
+            # Notes that replication with a password is insecure would become Python warnings in every test run.
+            init_command="set sql_notes=0",
+        )
+
+    async def _ask_version(self) -> str:
+        rows = await self.execute_as_superuser("select version()")
+        return str(rows[0][0]).split("-")[0]
+
+    async def _status(self, statement: str) -> dict[str, Any]:
+        import aiomysql
+
+        connection = await self._connect()
+        try:
+            async with connection.cursor(aiomysql.DictCursor) as cursor:
+                await cursor.execute(statement)
+                row: dict[str, Any] | None = await cursor.fetchone()
+        finally:
+            connection.close()
+        if row is None:
+            raise ServerStartError(f"{self!r} is no replica: `{statement}` has no row")
+        return row
+
+    async def _await_replication(self, statement: str, *running: str) -> None:
+        """Wait until the replication threads run."""
+        deadline = time.monotonic() + 30
+        while True:
+            status = await self._status(statement)
+            if all(status[name] == "Yes" for name in running):
+                return
+            if time.monotonic() > deadline or status["Last_SQL_Errno"]:
+                trouble = {name: value for name, value in status.items() if name in running or name.endswith("_Error")}
+                raise ServerStartError(f"{self!r} does not follow its primary: {trouble}\n{self.log_tail()}")
+            await asyncio.sleep(0.02)

@@ -1,0 +1,75 @@
+"""Throwaway Redis servers."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from sillar.testing.servers.installation import Installation, find_redis
+from sillar.testing.servers.server import Server
+
+DEFAULT_SETTINGS = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0"}
+
+
+class RedisServer(Server):
+    """A throwaway Redis server that keeps nothing on disk.
+
+    Args:
+        settings: entries of ``redis.conf``, such as ``{"maxmemory": "64mb"}``.
+        tls: its port then speaks TLS only (client certificates are not asked for).
+
+    The other arguments and attributes are those of `Server`.
+    """
+
+    product = "Redis"
+    system_user = "redis"
+    url_variable = "SILLAR_TEST_REDIS_URL"
+    password = ""
+
+    @property
+    def url(self) -> str:
+        """``redis://host:port/0``, with TLS ``rediss://``."""
+        return self._external_url or f"{'rediss' if self._tls else 'redis'}://{self.host}:{self.port}/0"
+
+    def _find(self) -> Installation:
+        return find_redis()
+
+    async def _create(self) -> None:
+        self._make_folder("data")
+
+    def _command(self) -> list[str]:
+        own = {"bind": self.host, "dir": self._inside(self._path / "data"), "port": str(self.port)}
+        if self._tls:
+            authority, certificate, key = self._tls_files()
+            own |= {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
+            own |= {"tls-ca-cert-file": authority, "tls-cert-file": certificate, "tls-key-file": key}
+        command = [self._binaries.binary("redis-server")]
+        for name, value in {**DEFAULT_SETTINGS, **self.settings, **own}.items():
+            command += [f"--{name}", value]
+        return command
+
+    def _take_login(self, user: str, password: str, database: str) -> None:
+        self.password = password
+
+    async def _ask_version(self) -> str:
+        context = None
+        if self._tls or self.url.startswith("rediss:"):
+            # A question of being up; verifying is what clients under test do.
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection(self.host, self.port or 6379, ssl=context)
+        try:
+            password = self.password or self.settings.get("requirepass")
+            if password:
+                writer.write(f"AUTH {password}\r\n".encode())
+                await reader.readline()
+            writer.write(b"INFO server\r\n")
+            # A RESP bulk string: its length stands in the first line.
+            head = await reader.readline()
+            if not head.startswith(b"$"):
+                raise ConnectionError(head.decode(errors="replace").strip())
+            text = (await reader.readexactly(int(head[1:]))).decode()
+        finally:
+            writer.close()
+        fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        return fields["redis_version"]
