@@ -72,7 +72,7 @@ class FaultProxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # --- life ----------------------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen. Raises ``OSError`` if the given port is taken or no free one is found."""
@@ -102,7 +102,7 @@ class FaultProxy:
     ) -> None:
         await self.close()
 
-    # --- counters ------------------------------------------------------------------------------------------------------
+    # --- counters -----------------------------------------------------------------------------------------------------
 
     @property
     def connections_open(self) -> int:
@@ -117,7 +117,7 @@ class FaultProxy:
     def bytes_to_client(self) -> int:
         return self._delivered[Direction.TO_CLIENT]
 
-    # --- faults --------------------------------------------------------------------------------------------------------
+    # --- faults -------------------------------------------------------------------------------------------------------
 
     def delay(self, seconds: float, *, jitter_seconds: float = 0.0, direction: Direction | None = None) -> None:
         """Deliver every chunk ``seconds`` later, plus a uniform random share of ``jitter_seconds``; order is kept.
@@ -178,7 +178,7 @@ class FaultProxy:
         if self._reserved is not None:
             await self._listen()
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     def _chosen(self, direction: Direction | None) -> Iterable[_Settings]:
         return self._settings.values() if direction is None else (self._settings[direction],)
