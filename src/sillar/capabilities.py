@@ -20,6 +20,7 @@ class Capability(StrEnum):
     TRANSACTIONS = "transactions"
     SAVEPOINTS = "savepoints"
     READ_ONLY_TRANSACTIONS = "read-only transactions"
+    LOCAL_SETTINGS = "transaction-local settings"
     READ_COMMITTED = "isolation level read committed"
     REPEATABLE_READ = "isolation level repeatable read"
     SERIALIZABLE = "isolation level serializable"

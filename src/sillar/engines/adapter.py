@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
-from sillar.capabilities import Capabilities
+from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials
-from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Reply, TransactionOptions
+from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Isolation, Reply, TransactionOptions
 from sillar.query.statement import Parameters
+
+
+_LEVELS: Final = {
+    Isolation.READ_UNCOMMITTED: Capability.READ_UNCOMMITTED,
+    Isolation.READ_COMMITTED: Capability.READ_COMMITTED,
+    Isolation.REPEATABLE_READ: Capability.REPEATABLE_READ,
+    Isolation.SERIALIZABLE: Capability.SERIALIZABLE,
+}
 
 
 @runtime_checkable
@@ -98,6 +106,23 @@ class DatabaseAdapter(ABC):
         return None
 
     # --- the same for all ---
+
+    def check_transaction(self, options: TransactionOptions, *, nested: bool) -> None:
+        """Refuse what this engine cannot do, before a connection is leased.
+
+        Raises:
+            UnsupportedCapabilityError: no transactions, savepoints, such isolation or local settings here.
+        """
+        require = self.capabilities.require
+        require(Capability.TRANSACTIONS, remedy="run the statements one by one, or use an engine or deployment that has them")
+        if nested:
+            require(Capability.SAVEPOINTS, remedy="end the outer transaction first; this engine cannot nest them")
+        if options.isolation is not None:
+            require(_LEVELS[options.isolation], remedy="choose a level that this engine has, or leave its default")
+        if options.read_only:
+            require(Capability.READ_ONLY_TRANSACTIONS, remedy="leave read_only out")
+        if options.settings:
+            require(Capability.LOCAL_SETTINGS, remedy="pass the values as parameters of the statements instead")
 
     async def execute_query(self, query: Any, params: Parameters = None) -> Reply:
         """Run one statement on the adapter's own connection."""

@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from sillar.capabilities import Capabilities
 
 StatementT = TypeVar("StatementT")
+
+
+NATIVE_EVERYWHERE: Final[frozenset[type]] = frozenset({int, float, str, bytes})
 
 
 class RowShape:
@@ -19,13 +22,16 @@ class RowShape:
 
     Attributes:
         columns: names in order.
+        native: Python types that the engine gives by itself wherever a field of that type is asked for; only the others are
+            converted.
         makers: row constructors that were compiled for this shape, by target type. Owned by the result layer.
     """
 
-    __slots__ = ("columns", "makers")
+    __slots__ = ("columns", "makers", "native")
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], native: frozenset[type] = NATIVE_EVERYWHERE) -> None:
         self.columns = tuple(columns)
+        self.native = native
         self.makers: dict[Any, Any] = {}
 
     def __repr__(self) -> str:

@@ -104,6 +104,19 @@ class StatementText:
             raise self._mismatch(params)
         return values
 
+    def source_position(self, position: int) -> int:
+        """The 1-based character of ``source`` for a 1-based character of ``sql``, which has other placeholders."""
+        if not self.names:
+            return position
+        sent = given = 0
+        rendered = iter(_placeholders(self._tokens, self.sql))
+        for kind, text in self._tokens:
+            length = len(next(rendered)) if kind == "name" else len(text)
+            if sent + length >= position:
+                return given + min(position - sent, len(text))
+            sent, given = sent + length, given + len(text)
+        return given
+
     def _mismatch(self, params: Mapping[str, Any]) -> ParameterError:
         given = set(params)
         parts = []
@@ -214,6 +227,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_RENDERED: Final = re.compile(r"[$?]\d+|%s")
 _BACKSLASH_STRING: Final = re.compile(r"""[nNbBxX]?'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*\"""", re.DOTALL)
 
 
@@ -261,6 +275,20 @@ def _render(tokens: Sequence[tuple[str, str]], placeholder: Placeholder) -> tupl
                 names.append(text[1:])
             parts.append(f"{placeholder.value[0]}{names.index(text[1:]) + 1}")
     return "".join(parts), tuple(names)
+
+
+def _placeholders(tokens: Sequence[tuple[str, str]], sql: str) -> list[str]:
+    """What stands in ``sql`` for each ``:name``, in order."""
+    found, position = [], 0
+    for kind, text in tokens:
+        if kind != "name":
+            position += len(text)
+            continue
+        match = _RENDERED.match(sql, position)
+        assert match is not None  # rendered by us
+        found.append(match.group())
+        position = match.end()
+    return found
 
 
 def _is_single(tokens: Sequence[tuple[str, str]]) -> bool:

@@ -14,19 +14,34 @@ from sillar.testing.servers.errors import (
     ServerNotOursError,
     ServerStartError,
 )
+from sillar.testing.servers.certificates import Certificate, CertificateAuthority, ServerCertificate
+from sillar.testing.servers.fleet import ServerFleet
+from sillar.testing.servers.inventory import InventoryEntry, inventory
 from sillar.testing.servers.mariadb import MariaDBServer
+from sillar.testing.servers.mongodb import MongoDBServer
 from sillar.testing.servers.mysql import MySQLServer
 from sillar.testing.servers.postgresql import PostgreSQLServer
 from sillar.testing.servers.redis import RedisServer
+from sillar.testing.servers.server import Server
+from sillar.testing.servers.sql_server import SQLServer
 
 __all__ = [
+    "Certificate",
+    "CertificateAuthority",
     "InstallError",
+    "InventoryEntry",
     "MariaDBServer",
+    "MongoDBServer",
     "MySQLServer",
     "PostgreSQLServer",
     "RedisServer",
+    "SQLServer",
+    "Server",
+    "ServerCertificate",
     "ServerCommandError",
+    "ServerFleet",
     "ServerNotFoundError",
     "ServerNotOursError",
     "ServerStartError",
+    "inventory",
 ]

@@ -1,12 +1,14 @@
-"""``python -m sillar.testing.servers install`` puts the servers on this machine."""
+"""``python -m sillar.testing.servers install`` puts the servers on this machine; ``… list`` says which are there."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 from sillar.testing.servers.errors import InstallError
 from sillar.testing.servers.installer import install
+from sillar.testing.servers.inventory import inventory, table
 
 
 def main() -> int:
@@ -19,7 +21,12 @@ def main() -> int:
         "install", help="install the servers' binaries (root, Debian); what is there is kept"
     )
     installing.add_argument("--force", action="store_true", help="make the trees of newer releases anew")
+    commands.add_parser("list", help="which servers are there, their versions and how they were found")
     arguments = parser.parse_args()
+    if arguments.command == "list":
+        entries = asyncio.run(inventory())
+        print(table(entries))
+        return int(any(entry.is_missing for entry in entries))
     try:
         install(force=arguments.force)
     except InstallError as error:

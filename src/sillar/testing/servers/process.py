@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pwd
@@ -132,6 +133,8 @@ class Process:
 
     def _signal(self, command: bytes) -> None:
         assert self._supervisor.stdin is not None and self._supervisor.stdout is not None
+        if self._supervisor.stdin.closed:
+            return
         try:
             self._supervisor.stdin.write(command)
             self._supervisor.stdin.flush()
@@ -144,15 +147,16 @@ class Process:
         deadline = time.monotonic() + timeout_seconds
         while self.returncode is None and time.monotonic() < deadline:
             await asyncio.sleep(0.005)
+        if self.returncode is not None:
+            self.end()
         return self.returncode
 
     def end(self) -> None:
         """Make the supervisor end it and remove its folders; returns at once, without waiting for that."""
-        if self._supervisor.stdin is not None:
-            try:
-                self._supervisor.stdin.close()
-            except BrokenPipeError:
-                return
+        for pipe in (self._supervisor.stdin, self._supervisor.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 async def run_command(
@@ -176,6 +180,7 @@ async def run_command(
             status = await process.wait(timeout_seconds)
         finally:
             process.end()
+        await process.wait(10)
         printed = Path(output.name).read_text(errors="replace")
     if status != 0:
         what = f"failed with status {status}" if status is not None else f"did not end within {timeout_seconds:g} s"

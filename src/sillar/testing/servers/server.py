@@ -135,9 +135,8 @@ class Server(abc.ABC):
             await self._launch(may_move=False)
             return
         try:
-            # Looking asks binaries for their version, and sweeping may delete much: not on the event loop.
-            self._installation = await asyncio.to_thread(self._find)
-            self.how_found = self._installation.how_found
+            await self.locate()
+            # Not on the event loop: what dead runs left behind is deleted first.
             self._folder = await asyncio.to_thread(RunFolder, self._installation.temporary_folder)
             self._reserve_port()
             if self._tls:
@@ -148,6 +147,20 @@ class Server(abc.ABC):
         except BaseException:
             await self.close()
             raise
+
+    async def locate(self) -> None:
+        """Find the server without starting it: ``version`` and ``how_found`` then say what start() would take.
+
+        Raises:
+            ServerNotFoundError: no binaries on this machine.
+            ServerStartError: the one that the environment names does not answer.
+        """
+        if self._external_url is not None:
+            await self._adopt(self._external_url)
+            return
+        # Looking asks binaries for their version: not on the event loop.
+        self._installation = await asyncio.to_thread(self._find)
+        self.version, self.how_found = self._installation.version, self._installation.how_found
 
     async def stop(self) -> None:
         """Shut it down in good order; its data stays for the next start()."""

@@ -1,0 +1,5 @@
+"""PostgreSQL, through asyncpg."""
+
+from sillar.engines.postgresql.adapter import PostgreSQLAdapter
+
+__all__ = ["PostgreSQLAdapter"]

@@ -1,0 +1,413 @@
+"""One asyncpg connection under the session contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+import asyncpg
+
+from sillar import errors
+from sillar.capabilities import Capabilities, Capability
+from sillar.engines.connection import (
+    DEFAULT_TRANSACTION,
+    DriverConnection,
+    NodeRole,
+    NodeStatus,
+    Reply,
+    RowShape,
+    TransactionOptions,
+)
+from sillar.engines.postgresql import session
+from sillar.engines.postgresql.errors import statement_error
+from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
+from sillar.query.text import StatementText
+
+_NATIVE: Final[frozenset[type]] = frozenset(
+    {int, float, str, bytes, bool, Decimal, UUID, datetime, date, time, timedelta, list, dict}
+)
+_RESET: Final = (
+    "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
+    " DISCARD TEMP; DISCARD SEQUENCES"
+)
+
+
+class PreparedStatement:
+    """A statement kept prepared on one connection, with what its types need."""
+
+    __slots__ = ("decode", "encode", "raw", "shape")
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        attributes = raw.get_attributes()
+        self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE)
+        self.decode = row_decoder([attribute.type.oid for attribute in attributes])
+        self.encode = parameter_encoder([parameter.oid for parameter in raw.get_parameters()])
+
+
+class PostgreSQLConnection(DriverConnection[StatementText]):
+    """One connection to one PostgreSQL server.
+
+    Statements are kept prepared up to ``prepared_max`` (0 behind PgBouncer: each is parsed anew, unnamed).
+    """
+
+    __slots__ = ("_capabilities", "_prepared", "_prepared_lost", "_prepared_max", "_transaction")
+
+    def __init__(
+        self, raw: asyncpg.Connection, *, address: str, capabilities: Capabilities, prepared_max: int
+    ) -> None:
+        super().__init__(raw, address=address, server_id=raw.get_server_pid())
+        self._capabilities = capabilities
+        self._prepared: dict[str, PreparedStatement] = {}
+        self._prepared_max = prepared_max
+        self._prepared_lost = False
+        self._transaction: Any = None
+
+    # --- statements -------------------------------------------------------------------------------------------------
+
+    async def fetch(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Sequence[Any]]:
+        prepared = self._prepared.get(statement.sql)
+        if not statement.is_clean:
+            self._mark(statement)
+        try:
+            if prepared is None:
+                prepared = await self._prepare(statement, timeout_seconds)
+            values = args if prepared.encode is None else prepared.encode(args)
+            rows = await prepared.raw.fetch(*values, timeout=timeout_seconds)
+        except BaseException as error:
+            again = await self._failed(error, statement, args, timeout_seconds)
+            return await self.fetch(statement, again, timeout_seconds)
+        if prepared.decode is not None:
+            rows = [prepared.decode(row) for row in rows]
+        return prepared.shape, rows
+
+    async def fetch_row(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Any | None]:
+        prepared = self._prepared.get(statement.sql)
+        if not statement.is_clean:
+            self._mark(statement)
+        try:
+            if prepared is None:
+                prepared = await self._prepare(statement, timeout_seconds)
+            values = args if prepared.encode is None else prepared.encode(args)
+            row = await prepared.raw.fetchrow(*values, timeout=timeout_seconds)
+        except BaseException as error:
+            again = await self._failed(error, statement, args, timeout_seconds)
+            return await self.fetch_row(statement, again, timeout_seconds)
+        if prepared.decode is not None and row is not None:
+            row = prepared.decode(row)
+        return prepared.shape, row
+
+    async def run(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> Reply:
+        if not statement.is_clean:
+            self._mark(statement)
+        try:
+            if not statement.is_single:
+                status = await self._run_script(statement, args, timeout_seconds)
+                return Reply(None, (), _affected(status))
+            prepared = self._prepared.get(statement.sql)
+            if prepared is None:
+                prepared = await self._prepare(statement, timeout_seconds)
+            values = args if prepared.encode is None else prepared.encode(args)
+            rows = await prepared.raw.fetch(*values, timeout=timeout_seconds)
+            status = session.last_status(prepared.raw)
+        except BaseException as error:
+            again = await self._failed(error, statement, args, timeout_seconds)
+            return await self.run(statement, again, timeout_seconds)
+        if not prepared.shape.columns:
+            return Reply(None, (), _affected(status))
+        if prepared.decode is not None:
+            rows = [prepared.decode(row) for row in rows]
+        return Reply(prepared.shape, rows, _affected(status))
+
+    async def run_many(
+        self, statement: StatementText, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        rows = list(args)
+        if not statement.is_clean:
+            self._mark(statement)
+        try:
+            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
+            if prepared.encode is not None:
+                rows = [prepared.encode(row) for row in rows]
+            await prepared.raw.executemany(rows, timeout=timeout_seconds)
+        except BaseException as error:
+            plain = [plain_parameters(row) or row for row in rows]
+            changed = any(new is not old for new, old in zip(plain, rows, strict=True))
+            if not (changed and isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError))):
+                await self._failed(error, statement, (), timeout_seconds)
+            return await self.run_many(statement, plain, timeout_seconds)
+        return len(rows)
+
+    async def stream(
+        self, statement: StatementText, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
+    ) -> AsyncIterator[tuple[RowShape, Sequence[Any]]]:
+        if not statement.is_clean:
+            self._mark(statement)
+        own = not self.in_transaction  # a cursor lives in a transaction
+        if own:
+            await self.begin()
+        try:
+            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
+            values = args if prepared.encode is None else prepared.encode(args)
+            cursor = await prepared.raw.cursor(*values, timeout=timeout_seconds)
+            while rows := await cursor.fetch(batch_rows, timeout=timeout_seconds):
+                if prepared.decode is not None:
+                    rows = [prepared.decode(row) for row in rows]
+                yield prepared.shape, rows
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._raise(error, statement, timeout_seconds)
+        finally:
+            if own and not self.is_closed():
+                await self.rollback()
+
+    async def bulk_insert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        timeout_seconds: float | None = None,
+    ) -> int:
+        schema, _, name = table.rpartition(".")
+        encode = await self._row_encoder(table, columns, timeout_seconds)
+        records = rows if encode is None else map(encode, rows)
+        try:
+            status = await self.raw.copy_records_to_table(
+                name, schema_name=schema or None, columns=list(columns), records=records, timeout=timeout_seconds
+            )
+        except BaseException as error:
+            self._raise(error, None, timeout_seconds)
+        return _affected(status)
+
+    async def copy_out(self, query: str, write: Callable[[bytes], Any], timeout_seconds: float | None = None) -> int:
+        """Stream the result of a query as COPY text to ``write`` (a coroutine function). Returns the rows copied."""
+        try:
+            return _affected(await self.raw.copy_from_query(query, output=write, timeout=timeout_seconds))
+        except BaseException as error:
+            self._raise(error, None, timeout_seconds)
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
+        isolation = options.isolation.value.replace(" ", "_") if options.isolation else None
+        if options.settings:
+            local = ", ".join(f"set_config({literal(name)}, {literal(value)}, true)" for name, value in options.settings)
+            transaction: Any = session.PreludeTransaction(self.raw, isolation, options.read_only, f" SELECT {local};")
+        else:
+            transaction = self.raw.transaction(isolation=isolation, readonly=options.read_only)
+        try:
+            await transaction.start()
+        except BaseException as error:
+            self._raise(error, None, None)
+        self._transaction = transaction
+        self.in_transaction = True
+
+    async def commit(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        try:
+            await transaction.commit()
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError) as error:
+            self.terminate()
+            raise errors.CommitUnknownError(
+                f"COMMIT was sent to {self.address} and its reply was lost ({error or type(error).__name__}); the transaction"
+                " may or may not have been applied: look before you run it again"
+            ).at(node=self.address) from error
+        except BaseException as error:
+            session.forget_transaction(self.raw)
+            self.in_transaction = self.raw.is_in_transaction() if not self.raw.is_closed() else False
+            self._raise(error, None, None)
+        self.in_transaction = False
+
+    async def rollback(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None or self.raw.is_closed():
+            self.in_transaction = False
+            return
+        try:
+            await transaction.rollback()
+        except BaseException as error:
+            self._raise(error, None, None)
+        self.in_transaction = False
+
+    async def savepoint(self, name: str) -> None:
+        await self._control(f"SAVEPOINT {identifier(name)}")
+
+    async def release_savepoint(self, name: str) -> None:
+        await self._control(f"RELEASE SAVEPOINT {identifier(name)}")
+
+    async def rollback_to_savepoint(self, name: str) -> None:
+        await self._control(f"ROLLBACK TO SAVEPOINT {identifier(name)}; RELEASE SAVEPOINT {identifier(name)}")
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def is_closed(self) -> bool:
+        return bool(self.raw.is_closed())
+
+    async def ping(self) -> None:
+        await self._control("")
+
+    async def reset(self) -> None:
+        self._transaction = None
+        try:
+            await session.settled(self.raw)
+            session.forget_transaction(self.raw)
+            if self.raw.is_in_transaction():
+                await self.raw.execute("ROLLBACK")
+            await self.raw.execute(_RESET)
+            if self._prepared_lost:
+                self._prepared.clear()
+                await self.raw.execute("DEALLOCATE ALL")
+                await self.raw.reload_schema_state()
+                self._prepared_lost = False
+        except BaseException as error:
+            self._raise(error, None, None)
+        self.in_transaction = False
+
+    async def cancel(self) -> None:
+        try:
+            other = await asyncpg.connect(**self.kept["connect"])
+            try:
+                await other.execute("SELECT pg_cancel_backend($1)", self.server_id)
+            finally:
+                await other.close()
+        except BaseException as error:
+            self._raise(error, None, None)
+
+    async def probe(self) -> NodeStatus:
+        try:
+            row = await self.raw.fetchrow(
+                "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS recovering,"
+                " current_setting('default_transaction_read_only') = 'on' AS read_only"
+            )
+        except BaseException as error:
+            self._raise(error, None, None)
+        version, recovering = str(row["version"]).split()[0], bool(row["recovering"])
+        capabilities = self._capabilities.named(f"PostgreSQL {version}")
+        if recovering:
+            capabilities = capabilities.without(Capability.NOTIFICATIONS, "the server is a standby")
+        return NodeStatus(
+            version=version,
+            role=NodeRole.REPLICA if recovering else NodeRole.PRIMARY,
+            read_only=recovering or bool(row["read_only"]),
+            capabilities=capabilities,
+            address=self.address,
+        )
+
+    async def close(self) -> None:
+        if not self.raw.is_closed():
+            try:
+                await self.raw.close()
+            except BaseException as error:
+                self._raise(error, None, None)
+
+    def terminate(self) -> None:
+        self.in_transaction = False
+        if not self.raw.is_closed():
+            self.raw.terminate()
+
+    # --- within -----------------------------------------------------------------------------------------------------
+
+    def _mark(self, statement: StatementText) -> None:
+        self.dirty = True
+        self._prepared_lost = self._prepared_lost or statement.touches_prepared
+
+    async def _prepare(self, statement: StatementText, timeout_seconds: float | None) -> PreparedStatement:
+        prepared = PreparedStatement(await self.raw.prepare(statement.sql, timeout=timeout_seconds))
+        if self._prepared_max:
+            if len(self._prepared) >= self._prepared_max:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[statement.sql] = prepared
+        return prepared
+
+    async def _row_encoder(
+        self, table: str, columns: Sequence[str], timeout_seconds: float | None
+    ) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
+        """How the rows of a COPY have to be encoded: asked of the server once per table and columns."""
+        key = f"copy {table} {columns}"
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            quoted = ".".join(identifier(part) for part in table.split("."))
+            names = ", ".join(identifier(column) for column in columns)
+            try:
+                raw = await self.raw.prepare(f"SELECT {names} FROM {quoted} WHERE false", timeout=timeout_seconds)
+            except BaseException as error:
+                self._raise(error, None, timeout_seconds)
+            prepared = PreparedStatement(raw)
+            prepared.encode = parameter_encoder([attribute.type.oid for attribute in raw.get_attributes()])
+            self._prepared[key] = prepared
+        return prepared.encode
+
+    async def _run_script(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None) -> str:
+        if args:
+            raise errors.ParameterError("several statements in one text take no parameters; send them one by one")
+        return str(await self.raw.execute(statement.sql, timeout=timeout_seconds))
+
+    async def _control(self, sql: str) -> None:
+        try:
+            await self.raw.execute(sql)
+        except BaseException as error:
+            self._raise(error, None, None)
+
+    async def _failed(
+        self, error: BaseException, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None
+    ) -> Sequence[Any]:
+        """Return the parameters to run the statement with once more, or raise.
+
+        Once more: after DDL of somebody else has outdated a kept plan (nothing was executed), and with enums and Json
+        unwrapped where the driver refused them (nothing was sent).
+        """
+        outdated = isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError))
+        if outdated:
+            self._prepared.pop(statement.sql, None)
+            if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+                await self.raw.reload_schema_state()
+            if not self.raw.is_in_transaction():
+                return args
+            raise errors.TransientStatementError(
+                "the tables of the statement were changed under this transaction; run the transaction again",
+                code=getattr(error, "sqlstate", None),
+            ).at(node=self.address) from error
+        if isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and not isinstance(error, asyncpg.PostgresError):
+            plain = plain_parameters(args)
+            if plain is not None:
+                return plain
+        self._raise(error, statement, timeout_seconds)
+
+    def _raise(self, error: BaseException, statement: StatementText | None, timeout_seconds: float | None) -> NoReturn:
+        """Raise the error in Sillar's terms, and note what state the connection is in."""
+        if isinstance(error, errors.DatabaseError):
+            raise error
+        if isinstance(error, (asyncio.CancelledError, TimeoutError)):
+            self.dirty = True  # a cancel request is on its way; the reset waits for it
+        translated = statement_error(
+            error,
+            address=self.address,
+            safe_to_retry=statement is not None and statement.is_read,
+            timeout_seconds=timeout_seconds,
+        )
+        if translated is None:
+            self.dirty = True
+            raise error
+        if isinstance(translated, errors.ConnectionLostError):
+            self.terminate()
+        if isinstance(translated, errors.StatementSyntaxError) and statement is not None and translated.position:
+            translated.position = statement.source_position(translated.position)
+            translated.args = (f"{translated.args[0]} (at character {translated.position} of the statement)",)
+        raise translated from error
+
+
+def _affected(status: str) -> int:
+    """The row count of a command tag such as ``INSERT 0 3``."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdigit() else 0

@@ -1,0 +1,114 @@
+"""One execution: what goes down the pipeline, and what is observed of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from sillar.engines.connection import DriverConnection
+
+Operation = Callable[[DriverConnection[Any], "Execution"], Awaitable[Any]]
+"""How an execution runs on a connection."""
+
+
+class Execution:
+    """One statement, or several on one lease, on the way to a database.
+
+    Interceptors may change ``statement``, ``args`` and ``timeout_seconds``, and attach companions: statements that run on the same
+    lease in the same transaction, before or after the main one.
+
+    Attributes:
+        database: configured name of the database.
+        operation: how it runs on a connection; one of the functions below.
+        statement, args: what the engine's adapter bound.
+        timeout_seconds: how long the statement may run; None: the configured limit of the engine.
+        connection: the connection of the open transaction, or None: then one is leased for this execution.
+        before, after: companions.
+        payload: what the operation needs beyond the statement (parameter sets, rows, a batch size).
+        attempt: 1, and one more for each retry.
+        address: the node it ran on, once it ran.
+        started, duration_seconds: filled by OBSERVE, on the ``time.perf_counter()`` scale.
+    """
+
+    __slots__ = (
+        "address",
+        "after",
+        "args",
+        "attempt",
+        "before",
+        "connection",
+        "database",
+        "duration_seconds",
+        "operation",
+        "payload",
+        "started",
+        "statement",
+        "timeout_seconds",
+    )
+
+    def __init__(
+        self,
+        database: str,
+        operation: Operation,
+        statement: Any,
+        args: Sequence[Any],
+        timeout_seconds: float | None,
+        connection: DriverConnection[Any] | None,
+        payload: Any = None,
+    ) -> None:
+        self.database = database
+        self.operation = operation
+        self.statement = statement
+        self.args = args
+        self.timeout_seconds = timeout_seconds
+        self.connection = connection
+        self.payload = payload
+        self.before: Sequence[tuple[Any, Sequence[Any]]] = ()
+        self.after: Sequence[tuple[Any, Sequence[Any]]] = ()
+        self.attempt = 1
+        self.address: str | None = None
+        self.started = self.duration_seconds = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """The statement without its values."""
+        return str(self.statement.fingerprint) if self.statement is not None else self.operation.__name__
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it certainly does not write."""
+        return self.statement is not None and bool(self.statement.is_read)
+
+    def __repr__(self) -> str:
+        return f"<Execution on {self.database}: {self.fingerprint}>"
+
+
+def rows(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """All rows → ``(shape, rows)``."""
+    return connection.fetch(execution.statement, execution.args, execution.timeout_seconds)
+
+
+def row(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """The first row → ``(shape, row or None)``."""
+    return connection.fetch_row(execution.statement, execution.args, execution.timeout_seconds)
+
+
+def run(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """Rows and counts → ``Reply``."""
+    return connection.run(execution.statement, execution.args, execution.timeout_seconds)
+
+
+def run_many(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """Once per parameter set of the payload → rows affected."""
+    return connection.run_many(execution.statement, execution.payload, execution.timeout_seconds)
+
+
+def run_batch(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """The statements of the payload in order → list of ``Reply``."""
+    return connection.run_batch(execution.payload, execution.timeout_seconds)
+
+
+def bulk_insert(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """The rows of the payload ``(table, columns, rows)`` → rows inserted."""
+    table, columns, values = execution.payload
+    return connection.bulk_insert(table, columns, values, execution.timeout_seconds)

@@ -1,0 +1,151 @@
+"""Runs executions on connections: the innermost step of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from sillar.capabilities import Capabilities
+from sillar.context import remaining_seconds
+from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
+from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection
+from sillar.errors import StatementTimeoutError, UsageError
+from sillar.execution.execution import Execution
+from sillar.execution.pipeline import Interceptor, Observer, compose
+
+
+class Executor:
+    """One database: its adapter, its connections, its pipeline.
+
+    Args:
+        name: configured name of the database.
+        adapter: binds statements.
+        source: gives connections.
+        interceptors: composed once, here.
+        observers: told of every transaction (executions reach them through the interceptor at OBSERVE).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        adapter: DatabaseAdapter,
+        source: ConnectionSource,
+        interceptors: Iterable[Interceptor] = (),
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self.name = name
+        self.adapter = adapter
+        self.source = source
+        self.capabilities: Capabilities = adapter.capabilities
+        self.execute = compose(interceptors, self._execute)
+        """Runs an execution through the whole pipeline."""
+        self._observers = tuple(observers)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def bind_to_loop(self) -> None:
+        """Belong to the running event loop from now on."""
+        self._loop = asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Raise if this is another event loop than the one that opened the manager.
+
+        Raises:
+            UsageError: another loop or thread, or a forked child; the message names both.
+        """
+        loop = self._loop
+        running = asyncio.get_running_loop()
+        if loop is not running:
+            if loop is None:
+                raise UsageError(f"database {self.name!r} is not open: use `async with manager`, or await manager.initialize()")
+            raise UsageError(
+                f"database {self.name!r} belongs to the event loop {loop!r} that opened it, and was called from {running!r};"
+                " open one manager per loop, or call through a Portal"
+            )
+
+    def release_loop(self) -> None:
+        """Belong to no loop: closed."""
+        self._loop = None
+
+    def observe_transaction(self, outcome: str, duration_seconds: float) -> None:
+        """Tell the observers that a transaction ended."""
+        for observer in self._observers:
+            observer.transaction_ended(self.name, outcome, duration_seconds)
+
+    async def acquire(self) -> DriverConnection[Any]:
+        """A connection from the source, within the deadline of the context."""
+        connection = self.source.try_acquire()
+        if connection is None:
+            connection = await self.source.acquire_connection(remaining_seconds())
+        return connection
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something that a caller may leave but that must come to its end."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settle(self) -> None:
+        """Wait for everything that callers have left behind."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def _execute(self, execution: Execution) -> Any:
+        connection = execution.connection
+        if connection is not None:
+            execution.address = connection.address
+            return await self._on(connection, execution)
+        source = self.source
+        connection = source.try_acquire()
+        if connection is None:
+            remaining = remaining_seconds()
+            connection = await source.acquire_connection(remaining)
+            if remaining is not None:  # waiting took its share
+                execution.timeout_seconds = time_left(execution.timeout_seconds)
+        execution.address = connection.address
+        try:
+            return await self._on(connection, execution)
+        finally:
+            source.release_connection(connection)
+
+    async def _on(self, connection: DriverConnection[Any], execution: Execution) -> Any:
+        if execution.before or execution.after:
+            return await self._with_companions(connection, execution)
+        return await execution.operation(connection, execution)
+
+    async def _with_companions(self, connection: DriverConnection[Any], execution: Execution) -> Any:
+        """The main statement and its companions in one transaction: all of them, or none."""
+        own = not connection.in_transaction
+        if own:
+            await connection.begin(DEFAULT_TRANSACTION)
+        try:
+            if execution.before:
+                await connection.run_batch(execution.before, execution.timeout_seconds)
+            result = await execution.operation(connection, execution)
+            if execution.after:
+                await connection.run_batch(execution.after, execution.timeout_seconds)
+        except BaseException:
+            if own:
+                await connection.rollback()
+            raise
+        if own:
+            await connection.commit()
+        return result
+
+
+def time_left(timeout_seconds: float | None) -> float | None:
+    """The time a statement may take: what was asked for, within the deadline of the context.
+
+    Raises:
+        StatementTimeoutError: the deadline has passed; nothing was sent.
+    """
+    remaining = remaining_seconds()
+    if remaining is None:
+        return timeout_seconds
+    if remaining <= 0:
+        raise StatementTimeoutError(
+            f"the deadline of this context passed {-remaining:.3f} s ago; the statement was not sent"
+        )
+    return remaining if timeout_seconds is None or remaining < timeout_seconds else timeout_seconds

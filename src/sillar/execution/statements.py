@@ -1,0 +1,275 @@
+"""The statement verbs that sessions and transactions share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Iterable, Sequence
+from time import perf_counter
+from typing import Any, TypeVar, overload
+
+from sillar.capabilities import Capabilities
+from sillar.context import current_deadline
+from sillar.engines.connection import DriverConnection
+from sillar.errors import ResultError
+from sillar.execution import execution as operations
+from sillar.execution.execution import Execution, Operation
+from sillar.execution.executor import Executor, time_left
+from sillar.execution.result import QueryResult
+from sillar.execution.rows import row_maker
+from sillar.execution.stream import RowStream
+from sillar.query.document import DocumentCommand
+from sillar.query.statement import Parameters
+
+T = TypeVar("T")
+Statement = str | DocumentCommand
+
+
+class Statements(ABC):
+    """Statements with ``:name`` parameters from a mapping, or with the engine's own placeholders from a list or tuple.
+
+    Results come as dicts, or ``into=`` a dataclass, msgspec Struct, pydantic model, NamedTuple or scalar type. With
+    ``validate=True`` the type of every value is checked; pydantic models are always validated unless ``validate=False``.
+    ``timeout_seconds`` cancels the statement on the server; the deadline of the context holds besides.
+
+    All verbs raise errors of :mod:`sillar.errors`: ``ParameterError`` before anything is sent, ``StatementError`` for what the server
+    refuses, ``UnavailableError`` for what cannot be served now, ``ResultError`` for rows that do not fit.
+    """
+
+    __slots__ = ()
+
+    _executor: Executor
+
+    @abstractmethod
+    async def _open_connection(self) -> DriverConnection[Any] | None:
+        """The connection of the open transaction, or None outside of one."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this database can do."""
+        return self._executor.capabilities
+
+    async def _run(
+        self, operation: Operation, statement: Any, params: Parameters, timeout_seconds: float | None, payload: Any = None
+    ) -> Any:
+        executor = self._executor
+        executor.check_loop()
+        bound, args = executor.adapter.bind(statement, params)
+        if current_deadline() is not None:
+            timeout_seconds = time_left(timeout_seconds)
+        connection = await self._open_connection()
+        return await executor.execute(
+            Execution(executor.name, operation, bound, args, timeout_seconds, connection, payload)
+        )
+
+    async def execute(
+        self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> QueryResult:
+        """Run a statement; rows and counts."""
+        started = perf_counter()
+        reply = await self._run(operations.run, statement, params, timeout_seconds)
+        return QueryResult(reply, database=self._executor.name, duration_seconds=perf_counter() - started)
+
+    @overload
+    async def fetch_all(
+        self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    async def fetch_all(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: type[T],
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[T]: ...
+    async def fetch_all(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: Any = None,
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[Any]:
+        """Run a statement; all its rows."""
+        shape, rows = await self._run(operations.rows, statement, params, timeout_seconds)
+        return row_maker(shape, into, validate).many(rows)
+
+    @overload
+    async def fetch_one(
+        self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> dict[str, Any] | None: ...
+    @overload
+    async def fetch_one(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: type[T],
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> T | None: ...
+    async def fetch_one(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: Any = None,
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Run a statement; its first row, or None."""
+        shape, row = await self._run(operations.row, statement, params, timeout_seconds)
+        return None if row is None else row_maker(shape, into, validate).one(row)
+
+    @overload
+    async def fetch_value(
+        self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> Any: ...
+    @overload
+    async def fetch_value(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: type[T],
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> T | None: ...
+    async def fetch_value(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: Any = None,
+        validate: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Run a statement; the first column of its first row, or None without a row.
+
+        Raises:
+            ResultError: the statement returns no columns.
+        """
+        shape, row = await self._run(operations.row, statement, params, timeout_seconds)
+        if row is None:
+            return None
+        if not shape.columns:
+            raise ResultError("a value was asked for, and the statement returns no columns")
+        return row[0] if into is None else row_maker(shape, into, validate).one(row)
+
+    @overload
+    def stream(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        batch_rows: int = 1000,
+        timeout_seconds: float | None = None,
+    ) -> RowStream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: type[T],
+        validate: bool | None = None,
+        batch_rows: int = 1000,
+        timeout_seconds: float | None = None,
+    ) -> RowStream[T]: ...
+    def stream(
+        self,
+        statement: Statement,
+        params: Parameters = None,
+        *,
+        into: Any = None,
+        validate: bool | None = None,
+        batch_rows: int = 1000,
+        timeout_seconds: float | None = None,
+    ) -> RowStream[Any]:
+        """Run a statement and yield its rows as they come; memory is bounded by ``batch_rows``.
+
+        Use it as ``async with session.stream(...) as rows: async for row in rows``. Its connection is held until the block
+        ends. ``timeout_seconds`` bounds each batch.
+        """
+        executor = self._executor
+        executor.check_loop()
+        bound, args = executor.adapter.bind(statement, params)
+        return RowStream(executor, self._open_connection, bound, args, into, validate, batch_rows, timeout_seconds)
+
+    async def execute_many(
+        self, statement: Statement, params: Iterable[Parameters], *, timeout_seconds: float | None = None
+    ) -> int:
+        """Run a statement once per parameter set, all or nothing.
+
+        Returns:
+            the rows affected.
+
+        Raises:
+            ParameterError: a set does not fit; the message has its number, and nothing was sent.
+        """
+        bind = self._executor.adapter.bind
+        sets = []
+        bound: Any = None
+        for number, each in enumerate(params, 1):
+            try:
+                bound, args = bind(statement, each)
+            except Exception as error:
+                error.add_note(f"in parameter set {number}")
+                raise
+            sets.append(args)
+        if not sets:
+            return 0
+        affected: int = await self._run_bound(operations.run_many, bound, timeout_seconds, sets)
+        return affected
+
+    async def execute_batch(
+        self, statements: Sequence[tuple[Statement, Parameters]], *, timeout_seconds: float | None = None
+    ) -> list[QueryResult]:
+        """Run several statements in order on one connection, and return their results.
+
+        Outside a transaction each commits by itself, so those before a failing one stay.
+        """
+        if not statements:
+            return []
+        started = perf_counter()
+        bound = [self._executor.adapter.bind(statement, params) for statement, params in statements]
+        replies = await self._run_bound(operations.run_batch, bound[0][0], timeout_seconds, bound)
+        seconds = perf_counter() - started
+        return [QueryResult(reply, database=self._executor.name, duration_seconds=seconds) for reply in replies]
+
+    async def bulk_insert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Insert many rows by the engine's fastest means (COPY, multi-row INSERT, insert_many), all or nothing.
+
+        Args:
+            table: name of the table or collection, possibly qualified (``schema.table``); quoted here.
+            columns: names of the columns; quoted here.
+            rows: values in the order of the columns; consumed once.
+
+        Returns:
+            the rows inserted.
+        """
+        if isinstance(rows, AsyncIterable):
+            rows = [row async for row in rows]
+        inserted: int = await self._run_bound(
+            operations.bulk_insert, None, timeout_seconds, (table, tuple(columns), rows)
+        )
+        return inserted
+
+    async def _run_bound(self, operation: Operation, bound: Any, timeout_seconds: float | None, payload: Any) -> Any:
+        executor = self._executor
+        executor.check_loop()
+        if current_deadline() is not None:
+            timeout_seconds = time_left(timeout_seconds)
+        connection = await self._open_connection()
+        return await executor.execute(
+            Execution(executor.name, operation, bound, (), timeout_seconds, connection, payload)
+        )

@@ -1,0 +1,114 @@
+"""A leased connection: the caller's alone until it is released."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
+from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Reply, TransactionOptions
+from sillar.errors import UsageError
+from sillar.query.statement import Parameters
+
+
+class DatabaseConnection:
+    """The lease of one connection.
+
+    Statements run on it in order, one at a time. Release it with :meth:`release`, ``async with``, or ``pool.release(lease)``;
+    afterwards every method raises :class:`UsageError`. For typed results use a session.
+    """
+
+    __slots__ = ("_connection", "_source", "adapter")
+
+    def __init__(
+        self, source: ConnectionSource | None, adapter: DatabaseAdapter, connection: DriverConnection[Any]
+    ) -> None:
+        self._source = source
+        self._connection: DriverConnection[Any] | None = connection
+        self.adapter = adapter
+
+    @property
+    def connection(self) -> DriverConnection[Any]:
+        """The physical connection, as the engine presents it.
+
+        Raises:
+            UsageError: the lease was released.
+        """
+        if self._connection is None:
+            raise UsageError("this lease was released; acquire a new one")
+        return self._connection
+
+    @property
+    def raw(self) -> Any:
+        """The driver's own connection. Since anything can be done with it, the session is reset on release."""
+        connection = self.connection
+        connection.dirty = True
+        return connection.raw
+
+    @property
+    def server_id(self) -> int | None:
+        """Id of the session on the server (backend pid, connection id)."""
+        return self.connection.server_id
+
+    async def execute(self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None) -> Reply:
+        """Run a statement; rows and counts."""
+        bound, args = self.adapter.bind(statement, params)
+        return await self.connection.run(bound, args, timeout_seconds)
+
+    async def fetch_all(
+        self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Run a statement; all rows as dicts."""
+        bound, args = self.adapter.bind(statement, params)
+        shape, rows = await self.connection.fetch(bound, args, timeout_seconds)
+        return [dict(zip(shape.columns, row, strict=True)) for row in rows]
+
+    async def fetch_value(
+        self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> Any:
+        """Run a statement; the first column of the first row, or None."""
+        bound, args = self.adapter.bind(statement, params)
+        _, row = await self.connection.fetch_row(bound, args, timeout_seconds)
+        return None if row is None else row[0]
+
+    @asynccontextmanager
+    async def transaction(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> AsyncIterator[DatabaseConnection]:
+        """Run the block in a transaction of this connection; commits, or rolls back on an exception.
+
+        Raises:
+            UsageError: a transaction is open already (use savepoints of the session, or ``connection.savepoint``).
+        """
+        connection = self.connection
+        if connection.in_transaction:
+            raise UsageError("a transaction is open on this connection already")
+        await connection.begin(options)
+        try:
+            yield self
+        except BaseException:
+            await connection.rollback()
+            raise
+        await connection.commit()
+
+    def release(self) -> None:
+        """Give the connection back; once more does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._source is not None:
+            self._source.release_connection(connection)
+
+    async def __aenter__(self) -> DatabaseConnection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __reduce__(self) -> Any:
+        raise UsageError("a lease cannot be pickled; it belongs to one event loop")
+
+    def __repr__(self) -> str:
+        if self._connection is None:
+            return "<DatabaseConnection released>"
+        return f"<DatabaseConnection to {self._connection.address}, session {self._connection.server_id}>"
