@@ -7,6 +7,7 @@ machine, or from what ``python -m sillar.testing.servers install`` put there::
         ...  # server.url, server.kill(), await server.add_replica()
 """
 
+from sillar.testing.servers.certificates import Certificate, CertificateAuthority, ServerCertificate
 from sillar.testing.servers.errors import (
     InstallError,
     ServerCommandError,
@@ -14,7 +15,6 @@ from sillar.testing.servers.errors import (
     ServerNotOursError,
     ServerStartError,
 )
-from sillar.testing.servers.certificates import Certificate, CertificateAuthority, ServerCertificate
 from sillar.testing.servers.fleet import ServerFleet
 from sillar.testing.servers.inventory import InventoryEntry, inventory
 from sillar.testing.servers.mariadb import MariaDBServer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -45,6 +44,11 @@ class DocumentDBServer(PostgreSQLServer):
 
     def _find(self) -> Installation:
         return find_documentdb()
+
+    def _command(self) -> list[str]:
+        # The extension logs in to its own server for some of its work; by the socket that takes no password.
+        back = f"host={self._inside(self.socket_folder)}"
+        return [*super()._command(), "-c", f"documentdb.localhost_connection_string={back}"]
 
     async def _populate(self) -> None:
         await self.execute_as_superuser("create extension documentdb cascade")
@@ -213,9 +217,10 @@ class MongoDBServer(Server):
         from pymongo import AsyncMongoClient
 
         # Whether it is up is the question here; verifying its certificate is what clients under test do.
-        tls = {"tls": True, "tlsAllowInvalidCertificates": True} if self._tls else {}
-        direct = {} if self.is_external else {"directConnection": True}
-        return AsyncMongoClient(self.url, serverSelectionTimeoutMS=2000, **tls, **direct)
+        options: dict[str, Any] = {"tls": True, "tlsAllowInvalidCertificates": True} if self._tls else {}
+        if not self.is_external:
+            options["directConnection"] = True
+        return AsyncMongoClient(self.url, serverSelectionTimeoutMS=2000, **options)
 
     async def _ask_version(self) -> str:
         async with self._client() as client:

@@ -137,7 +137,7 @@ class Server(abc.ABC):
         try:
             await self.locate()
             # Not on the event loop: what dead runs left behind is deleted first.
-            self._folder = await asyncio.to_thread(RunFolder, self._installation.temporary_folder)
+            self._folder = await asyncio.to_thread(RunFolder, self._binaries.temporary_folder)
             self._reserve_port()
             if self._tls:
                 self._make_certificate()
