@@ -152,6 +152,8 @@ class DatabaseConnectionConfig(ConfigurationModel, frozen=True):
             if narrowed is not cls:
                 instance: Self = narrowed.model_validate(value)
                 return instance
+            if cls is DatabaseConnectionConfig:  # no engine, and so nothing that its options could be held against
+                value = {name: setting for name, setting in value.items() if name != "connection_options"}
         return handler(value)
 
     @field_validator("unix_socket")
@@ -165,7 +167,10 @@ class DatabaseConnectionConfig(ConfigurationModel, frozen=True):
     @classmethod
     def _is_reachable(cls, value: str | None, info: ValidationInfo) -> str | None:
         # A field that failed is absent from info.data: it is reported for itself, and this one is not guessed at.
-        if not {"unix_socket", "nodes"} <= info.data.keys() or info.data.get("engine", DatabaseEngine.SQLITE) == "sqlite":
+        if (
+            not {"unix_socket", "nodes"} <= info.data.keys()
+            or info.data.get("engine", DatabaseEngine.SQLITE) == "sqlite"
+        ):
             return value
         socket, nodes = info.data["unix_socket"], info.data["nodes"]
         if value is None and socket is None and not nodes:

@@ -171,14 +171,21 @@ def _broken_rules(settings: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     if not isinstance(databases, Mapping):
         return
     if not databases:
-        yield at(("databases",), fault(
-            "is missing", "give a URL (argument url, or SILLAR__URL in the environment) or [databases.<name>] in a file",
-            absent=True))  # fmt: skip
+        yield at(
+            ("databases",),
+            fault(
+                "is missing",
+                "give a URL (argument url, or SILLAR__URL in the environment) or [databases.<name>] in a file",
+                absent=True,
+            ),
+        )
         return
     default = settings.get("default_database", "default")
     if isinstance(default, str) and default not in databases:
-        yield at(("default_database",), fault(
-            "is not one of the databases", suggestion(default, [str(name) for name in databases]), value=default))  # fmt: skip
+        yield at(
+            ("default_database",),
+            fault("is not one of the databases", suggestion(default, [str(name) for name in databases]), value=default),
+        )
     for name, database in databases.items():
         yield from _broken_security_rules(str(name), database, settings)
 
@@ -191,28 +198,42 @@ def _broken_security_rules(name: str, database: Any, settings: Mapping[str, Any]
     allowed = _look(security, "allow_passwordless")
     if allowed is None:
         allowed = profile != "prod"
-    if _is_true(allowed) is False and not _proves_who_it_is(database):
-        yield at(("databases", name, "credentials", "password"), fault(
-            f"is missing, and {'profile prod' if profile == 'prod' else 'security_config'} refuses databases without one",
-            "give credentials.password or credentials.password_secret, or ssl_config.certificate_file",
-            absent=True))  # fmt: skip
+    if not _is_true(allowed) and not _proves_who_it_is(database):
+        who = "profile prod" if profile == "prod" else "security_config"
+        yield at(
+            ("databases", name, "credentials", "password"),
+            fault(
+                f"is missing, and {who} refuses databases without one",
+                "give credentials.password or credentials.password_secret, or ssl_config.certificate_file",
+                absent=True,
+            ),
+        )
     mode = _look(database, "ssl_config", "mode")
     if _look(database, "ssl_config") is None:
         mode = None
     hosts = [_look(database, "host"), *(_look(node, "host") for node in _look(database, "nodes") or ())]
     remote = [host for host in hosts if isinstance(host, str) and not is_on_this_machine(host)]
     if mode == "disable" and _is_true(_look(security, "require_tls")):
-        yield at(("databases", name, "ssl_config", "mode"), fault(
-            "switches TLS off, and security_config.require_tls asks for it", "write verify-full", value=mode))  # fmt: skip
+        yield at(
+            ("databases", name, "ssl_config", "mode"),
+            fault("switches TLS off, and security_config.require_tls asks for it", "write verify-full", value=mode),
+        )
     weak = mode in ("disable", "require", "verify-ca") and bool(remote)
     if weak and profile == "prod" and not _is_true(_look(security, "allow_weak_tls")):
-        yield at(("databases", name, "ssl_config", "mode"), fault(
-            "is weaker than verify-full for a server off this machine, which profile prod refuses",
-            "write verify-full, or set security_config.allow_weak_tls", value=mode))  # fmt: skip
+        yield at(
+            ("databases", name, "ssl_config", "mode"),
+            fault(
+                "is weaker than verify-full for a server off this machine, which profile prod refuses",
+                "write verify-full, or set security_config.allow_weak_tls",
+                value=mode,
+            ),
+        )
     own, floor = _look(database, "ssl_config", "minimum_version"), _look(security, "minimum_tls_version")
     if own == "TLSv1.2" and floor == "TLSv1.3":
-        yield at(("databases", name, "ssl_config", "minimum_version"), fault(
-            f"is below security_config.minimum_tls_version ({floor})", f"write {floor} or remove it", value=own))  # fmt: skip
+        yield at(
+            ("databases", name, "ssl_config", "minimum_version"),
+            fault(f"is below security_config.minimum_tls_version ({floor})", f"write {floor} or remove it", value=own),
+        )
 
 
 def _is_true(value: object) -> bool:

@@ -55,8 +55,13 @@ def kept(error: ValidationError) -> list[InitErrorDetails]:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The valid name that ``name`` most likely stands for, or None."""
     by_lower = {valid.lower(): valid for valid in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    wanted = name.lower()
+    found = difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.6)
+    if not found and len(wanted) >= 3:  # "production" for "prod": one is the beginning of the other
+        found = [
+            valid for valid in by_lower if len(valid) >= 3 and (valid.startswith(wanted) or wanted.startswith(valid))
+        ]
+    return by_lower[found[0]] if len(found) == 1 else None
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:

@@ -151,7 +151,10 @@ def file_layers(file: str | Path) -> tuple[Layer, dict[str, Layer]]:
     except UnicodeDecodeError as error:
         problem, remedy = f"is not UTF-8 text at byte {error.start}", "save it as UTF-8"
     except OSError as error:
-        problem, remedy = f"cannot be read: {error.strerror}", f"give the path of a readable file (looked at {path.absolute()})"
+        problem, remedy = (
+            f"cannot be read: {error.strerror}",
+            f"give the path of a readable file (looked at {path.absolute()})",
+        )
     else:
         problem = remedy = ""
     if problem:

@@ -53,7 +53,8 @@ def load_config(
         config = DatabaseConfig.model_validate(whole.settings)
     except ValidationError as error:
         found = faults_of(error, lambda keys: source_of(whole, keys))
-        faults += [fault for fault in found if not _follows_from_unread(fault, whole)]
+        reported = {fault.where for fault in whole.faults}
+        faults += [fault for fault in found if fault.where not in reported and not _follows_from_unread(fault, whole)]
         config = None
     if faults or config is None:
         raise ConfigurationError(faults)

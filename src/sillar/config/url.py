@@ -1,4 +1,4 @@
-"""Database URLs: taken apart into the settings of a connection. Faults never quote a URL: any part may be a password."""
+"""Database URLs: taken apart into the settings of a connection. No fault quotes a URL: it may be a password."""
 
 from __future__ import annotations
 
