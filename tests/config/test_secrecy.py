@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -40,6 +40,7 @@ def everything_said(error: BaseException) -> str:
     return "\n".join(lines)
 
 
+@settings(deadline=None)
 @given(SCHEMES, PASSWORDS, HOSTS, QUERIES, st.booleans(), st.sampled_from(["dev", "prod"]))
 def test_a_password_in_a_url_is_never_said(
     scheme: str, password: str, host: str, query: str, encoded: bool, profile: str
@@ -60,6 +61,7 @@ def test_a_password_in_a_url_is_never_said(
     assert MARK not in said
 
 
+@settings(deadline=None)
 @given(PASSWORDS.filter(lambda text: "\0" not in text), st.sampled_from(["engine", "port", "hots", "ssl_config__mode"]))
 def test_a_password_in_the_environment_is_never_said(password: str, wrong: str) -> None:
     environment = {

@@ -238,6 +238,7 @@ def test_several_hosts_are_nodes_of_unknown_role(url: str) -> None:
         ("mongodb://h/d?connectTimeoutMS=1s", "is not a number of milliseconds"),
         ("mongodb://h/d?tls=maybe", "write true or false"),
         ("sqlite://x.db", "write sqlite:///file for a relative path"),
+        ("sqlite://me:s?cret@h/d", "has a host, and SQLite has none"),
         ("sqlite:///file:x?mode=ro", "write the path alone"),
         ("sqlite:///x?mode=new", "write ro, rw, rwc or memory"),
         ("sqlite:///x?cache=shared", "share their database anyway"),

@@ -82,6 +82,8 @@ def parse_url(url: str) -> ParsedURL:
     before_query, _, query = rest.partition("?")
     if engine == "sqlite":
         _read_sqlite_path(parsed, before_query)
+        if parsed.faults:
+            return parsed  # a host, perhaps with a password: nothing behind it is said
     else:
         authority, _, path = before_query.partition("/")
         if "@" in path or "@" in query:
