@@ -1,1 +1,60 @@
+"""Sillar: the data layer that a FastAPI service stands on."""
+
+from sillar.capabilities import Capabilities, Capability
+from sillar.config import (
+    ConnectionPoolConfig,
+    DatabaseConfig,
+    DatabaseConnectionConfig,
+    DatabaseCredentials,
+    DatabaseEngine,
+    DatabaseSecurityConfig,
+    MigrationConfig,
+    SSLConfig,
+    load_config,
+)
+from sillar.context import correlation, deadline
+from sillar.engines import DatabaseAdapter, Isolation
+from sillar.execution import DatabaseSession, Execution, Interceptor, Observer, QueryResult, Stage, Transaction
+from sillar.manager import DatabaseManager
+from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor
+from sillar.pool import ConnectionPool, DatabaseConnection, PoolHealth
+from sillar.portal import Portal
+from sillar.query import DocumentCommand, Json, Query
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Capabilities",
+    "Capability",
+    "ConnectionPool",
+    "ConnectionPoolConfig",
+    "DatabaseAdapter",
+    "DatabaseConfig",
+    "DatabaseConnection",
+    "DatabaseConnectionConfig",
+    "DatabaseCredentials",
+    "DatabaseEngine",
+    "DatabaseHealth",
+    "DatabaseManager",
+    "DatabaseMetrics",
+    "DatabaseMonitor",
+    "DatabaseSecurityConfig",
+    "DatabaseSession",
+    "DocumentCommand",
+    "Execution",
+    "Interceptor",
+    "Isolation",
+    "Json",
+    "MigrationConfig",
+    "Observer",
+    "Portal",
+    "PoolHealth",
+    "Query",
+    "QueryResult",
+    "SSLConfig",
+    "Stage",
+    "Transaction",
+    "correlation",
+    "deadline",
+    "load_config",
+]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Isolation, Reply, TransactionOptions
+from sillar.engines.health import PoolHealth
 from sillar.query.statement import Parameters
 
 
@@ -43,9 +44,21 @@ class ConnectionSource(Protocol):
         """Give it back. Returns at once; a reset that is due happens before anybody else gets it."""
         ...
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Begin to serve, in the running event loop."""
+        ...
 
-    async def close(self, drain_seconds: float | None = None) -> None: ...
+    async def close(self, drain_seconds: float | None = None) -> None:
+        """Refuse new callers, wait for those inside, close."""
+        ...
+
+    def stats(self) -> PoolHealth:
+        """The figures now, without a round trip."""
+        ...
+
+    async def health_check(self) -> PoolHealth:
+        """The figures, and whether the server answers. Never queues behind application leases."""
+        ...
 
 
 class DatabaseAdapter(ABC):
@@ -114,7 +127,10 @@ class DatabaseAdapter(ABC):
             UnsupportedCapabilityError: no transactions, savepoints, such isolation or local settings here.
         """
         require = self.capabilities.require
-        require(Capability.TRANSACTIONS, remedy="run the statements one by one, or use an engine or deployment that has them")
+        require(
+            Capability.TRANSACTIONS,
+            remedy="run the statements one by one, or use an engine or deployment that has them",
+        )
         if nested:
             require(Capability.SAVEPOINTS, remedy="end the outer transaction first; this engine cannot nest them")
         if options.isolation is not None:

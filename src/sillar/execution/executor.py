@@ -58,7 +58,9 @@ class Executor:
         running = asyncio.get_running_loop()
         if loop is not running:
             if loop is None:
-                raise UsageError(f"database {self.name!r} is not open: use `async with manager`, or await manager.initialize()")
+                raise UsageError(
+                    f"database {self.name!r} is not open: use `async with manager`, or await manager.initialize()"
+                )
             raise UsageError(
                 f"database {self.name!r} belongs to the event loop {loop!r} that opened it, and was called from {running!r};"
                 " open one manager per loop, or call through a Portal"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import inspect
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -130,7 +131,7 @@ def _fields(into: Any) -> list[_Field] | None:
     if not isinstance(into, type):
         return None
     if issubclass(into, msgspec.Struct):
-        keyword_only = bool(into.__struct_config__.kw_only)
+        keyword_only = _takes_keywords_only(into)
         return [_Field(f.name, f.type, f.required, keyword_only) for f in msgspec.structs.fields(into)]
     if dataclasses.is_dataclass(into):
         hints = typing.get_type_hints(into)
@@ -139,7 +140,7 @@ def _fields(into: Any) -> list[_Field] | None:
                 f.name,
                 hints[f.name],
                 f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING,
-                f.kw_only,
+                bool(f.kw_only),
             )
             for f in dataclasses.fields(into)
             if f.init
@@ -150,6 +151,10 @@ def _fields(into: Any) -> list[_Field] | None:
         defaults = getattr(into, "_field_defaults", {})
         return [_Field(name, hints.get(name, Any), name not in defaults) for name in names]
     return None
+
+
+def _takes_keywords_only(into: Any) -> bool:
+    return any(p.kind is p.KEYWORD_ONLY for p in inspect.signature(into).parameters.values())
 
 
 def _positional(shape: RowShape, into: Any, fields: list[_Field]) -> RowMaker:
@@ -209,8 +214,11 @@ def _scalar(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
 def _is_scalar(into: Any) -> bool:
     kind = _without_none(into)
     origin = typing.get_origin(kind) or kind
-    return kind is Any or origin in _CONVERTERS or origin in (int, float, str, bytes, list, dict) or (
-        isinstance(origin, type) and issubclass(origin, Enum)
+    return (
+        kind is Any
+        or origin in _CONVERTERS
+        or origin in (int, float, str, bytes, list, dict)
+        or (isinstance(origin, type) and issubclass(origin, Enum))
     )
 
 

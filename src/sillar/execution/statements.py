@@ -49,7 +49,12 @@ class Statements(ABC):
         return self._executor.capabilities
 
     async def _run(
-        self, operation: Operation, statement: Any, params: Parameters, timeout_seconds: float | None, payload: Any = None
+        self,
+        operation: Operation,
+        statement: Any,
+        params: Parameters,
+        timeout_seconds: float | None,
+        payload: Any = None,
     ) -> Any:
         executor = self._executor
         executor.check_loop()

@@ -54,7 +54,13 @@ class RowStream(Generic[T]):
         if connection is None:
             connection = self._leased = await self._executor.acquire()
         execution = Execution(
-            self._executor.name, _first_batch, self._statement, self._args, self._timeout_seconds, connection, self._batch_rows
+            self._executor.name,
+            _first_batch,
+            self._statement,
+            self._args,
+            self._timeout_seconds,
+            connection,
+            self._batch_rows,
         )
         try:
             self._batches, self._first = await self._executor.execute(execution)

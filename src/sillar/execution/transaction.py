@@ -59,7 +59,9 @@ class Transaction(Statements):
             await self._begin_outermost()
         else:
             if self._options != TransactionOptions():
-                raise UsageError("isolation, read_only and settings belong to the outermost transaction, this one is nested")
+                raise UsageError(
+                    "isolation, read_only and settings belong to the outermost transaction, this one is nested"
+                )
             self._savepoint = f"sillar_{len(session._transactions)}"
             await outer.savepoint(self._savepoint)
             self._connection = outer

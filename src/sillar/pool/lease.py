@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ class DatabaseConnection:
     afterwards every method raises :class:`UsageError`. For typed results use a session.
     """
 
-    __slots__ = ("_connection", "_source", "adapter")
+    __slots__ = ("_connection", "_on_release", "_source", "adapter")
 
     def __init__(
         self, source: ConnectionSource | None, adapter: DatabaseAdapter, connection: DriverConnection[Any]
@@ -28,6 +28,7 @@ class DatabaseConnection:
         self._source = source
         self._connection: DriverConnection[Any] | None = connection
         self.adapter = adapter
+        self._on_release: Callable[[], object] | None = None
 
     @property
     def connection(self) -> DriverConnection[Any]:
@@ -52,7 +53,9 @@ class DatabaseConnection:
         """Id of the session on the server (backend pid, connection id)."""
         return self.connection.server_id
 
-    async def execute(self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None) -> Reply:
+    async def execute(
+        self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None
+    ) -> Reply:
         """Run a statement; rows and counts."""
         bound, args = self.adapter.bind(statement, params)
         return await self.connection.run(bound, args, timeout_seconds)
@@ -94,8 +97,16 @@ class DatabaseConnection:
     def release(self) -> None:
         """Give the connection back; once more does nothing."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._source is not None:
+        if connection is None:
+            return
+        if self._source is not None:
             self._source.release_connection(connection)
+        if self._on_release is not None:
+            self._on_release()
+
+    def on_release(self, callback: Callable[[], object]) -> None:
+        """Call something once when the lease is released."""
+        self._on_release = callback
 
     async def __aenter__(self) -> DatabaseConnection:
         return self

@@ -313,7 +313,9 @@ class ConnectionPool:
         low = self.min_connections if min_connections is None else min_connections
         high = self.max_connections if max_connections is None else max_connections
         if not 0 <= low <= high or high < 1:
-            raise UsageError(f"0 <= min_connections ({low}) <= max_connections ({high}) and 1 <= max_connections is needed")
+            raise UsageError(
+                f"0 <= min_connections ({low}) <= max_connections ({high}) and 1 <= max_connections is needed"
+            )
         self.min_connections, self.max_connections = low, high
         while self._idle and self._total + self._dedicated > high:
             self._retire(self._idle.pop(0))
@@ -538,7 +540,11 @@ class ConnectionPool:
         delay = self._random.uniform(ceiling / 2, ceiling)
         self._retry_at = self._now() + delay
         _log.warning(
-            "connect failed", database=self.name, error=str(error), failures=self._failures, retry_seconds=round(delay, 3)
+            "connect failed",
+            database=self.name,
+            error=str(error),
+            failures=self._failures,
+            retry_seconds=round(delay, 3),
         )
         if isinstance(error, ConnectError) and error.permanent:
             self._waiting.fail_all(lambda: _once_more(error))

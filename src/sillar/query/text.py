@@ -169,7 +169,9 @@ class StatementTexts:
             self.hits += 1
         return text
 
-    def bound(self, source: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[StatementText, Sequence[Any]]:
+    def bound(
+        self, source: str, params: Mapping[str, Any] | Sequence[Any] | None
+    ) -> tuple[StatementText, Sequence[Any]]:
         """The scanned text with its parameter values.
 
         A mapping fills ``:name`` placeholders. A sequence fills the engine's own placeholders: then the text is sent as

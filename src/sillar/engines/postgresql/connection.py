@@ -23,7 +23,7 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.postgresql import session
-from sillar.engines.postgresql.errors import statement_error
+from sillar.engines.postgresql.errors import refused_by_driver, statement_error
 from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
 from sillar.query.text import StatementText
 
@@ -57,9 +57,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
 
     __slots__ = ("_capabilities", "_prepared", "_prepared_lost", "_prepared_max", "_transaction")
 
-    def __init__(
-        self, raw: asyncpg.Connection, *, address: str, capabilities: Capabilities, prepared_max: int
-    ) -> None:
+    def __init__(self, raw: asyncpg.Connection, *, address: str, capabilities: Capabilities, prepared_max: int) -> None:
         super().__init__(raw, address=address, server_id=raw.get_server_pid())
         self._capabilities = capabilities
         self._prepared: dict[str, PreparedStatement] = {}
@@ -105,9 +103,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             row = prepared.decode(row)
         return prepared.shape, row
 
-    async def run(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
-    ) -> Reply:
+    async def run(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
         if not statement.is_clean:
             self._mark(statement)
         try:
@@ -143,7 +139,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         except BaseException as error:
             plain = [plain_parameters(row) or row for row in rows]
             changed = any(new is not old for new, old in zip(plain, rows, strict=True))
-            if not (changed and isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError))):
+            if not (changed and refused_by_driver(error)):
                 await self._failed(error, statement, (), timeout_seconds)
             return await self.run_many(statement, plain, timeout_seconds)
         return len(rows)
@@ -202,7 +198,9 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
         isolation = options.isolation.value.replace(" ", "_") if options.isolation else None
         if options.settings:
-            local = ", ".join(f"set_config({literal(name)}, {literal(value)}, true)" for name, value in options.settings)
+            local = ", ".join(
+                f"set_config({literal(name)}, {literal(value)}, true)" for name, value in options.settings
+            )
             transaction: Any = session.PreludeTransaction(self.raw, isolation, options.read_only, f" SELECT {local};")
         else:
             transaction = self.raw.transaction(isolation=isolation, readonly=options.read_only)
@@ -255,7 +253,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         return bool(self.raw.is_closed())
 
     async def ping(self) -> None:
-        await self._control("")
+        await self._control("SELECT 1")
 
     async def reset(self) -> None:
         self._transaction = None
@@ -378,7 +376,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
                 "the tables of the statement were changed under this transaction; run the transaction again",
                 code=getattr(error, "sqlstate", None),
             ).at(node=self.address) from error
-        if isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and not isinstance(error, asyncpg.PostgresError):
+        if refused_by_driver(error):
             plain = plain_parameters(args)
             if plain is not None:
                 return plain
@@ -404,6 +402,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         if isinstance(translated, errors.StatementSyntaxError) and statement is not None and translated.position:
             translated.position = statement.source_position(translated.position)
             translated.args = (f"{translated.args[0]} (at character {translated.position} of the statement)",)
+        if isinstance(translated, errors.ParameterError):
+            raise translated from None  # the driver's message quotes the value
         raise translated from error
 
 

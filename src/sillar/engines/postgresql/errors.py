@@ -45,22 +45,30 @@ def statement_error(
     return None if translated is None else translated.at(node=address)
 
 
+def refused_by_driver(error: BaseException) -> bool:
+    """Whether asyncpg itself refused a parameter, so that nothing was sent. (Its error is one of the server's classes.)"""
+    return isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and "query argument" in str(error)
+
+
 def _statement_error(
     error: BaseException, *, safe_to_retry: bool, timeout_seconds: float | None
 ) -> errors.DatabaseError | None:
+    if refused_by_driver(error) and _INVALID_INPUT.search(str(error)):
+        return _parameter_error(str(error))
     if isinstance(error, asyncpg.PostgresError):
         return _server_error(error, safe_to_retry)
-    if isinstance(error, asyncpg.DataError):
-        return _parameter_error(str(error))
     if isinstance(error, asyncpg.InterfaceError):
         return _interface_error(str(error), safe_to_retry)
     if isinstance(error, asyncio.TimeoutError):
         limit = "the time allowed" if timeout_seconds is None else f"{timeout_seconds:.3g} s"
         return errors.StatementTimeoutError(
-            f"the statement ran longer than {limit} and was cancelled; raise the limit or look at its plan", code="57014"
+            f"the statement ran longer than {limit} and was cancelled; raise the limit or look at its plan",
+            code="57014",
         )
     if isinstance(error, (OSError, asyncpg.InternalClientError)):
-        return errors.ConnectionLostError(f"the connection broke: {error or type(error).__name__}", safe_to_retry=safe_to_retry)
+        return errors.ConnectionLostError(
+            f"the connection broke: {error or type(error).__name__}", safe_to_retry=safe_to_retry
+        )
     if isinstance(error, OverflowError):
         return errors.ParameterError("a number is out of range for the type of its parameter")
     return None
@@ -113,8 +121,6 @@ def _interface_error(message: str, safe_to_retry: bool) -> errors.DatabaseError:
         )
     if "closed" in message or "released" in message:
         return errors.ConnectionLostError(f"the connection is closed: {message}", safe_to_retry=safe_to_retry)
-    if "query argument" in message or "invalid input" in message:
-        return _parameter_error(message)
     return errors.UsageError(message)
 
 
@@ -140,7 +146,9 @@ def _connect_error(error: BaseException, address: str) -> errors.DatabaseError |
         message = str(getattr(error, "message", None) or error)
         if code in ("28000", "28P01"):
             if "no encryption" in message or "SSL" in message:
-                return errors.AuthenticationError(f"{address} refuses this login without TLS: {message}; set ssl_config")
+                return errors.AuthenticationError(
+                    f"{address} refuses this login without TLS: {message}; set ssl_config"
+                )
             return errors.AuthenticationError(f"{address} refuses the login: {message}; check user and password")
         if code == "3D000" or code == "42501":
             return errors.UnknownDatabaseError(f"{address}: {message}")
@@ -156,7 +164,9 @@ def _connect_error(error: BaseException, address: str) -> errors.DatabaseError |
     if isinstance(error, ssl.SSLError):
         return errors.CertificateError(f"TLS with {address} failed: {error.reason or error}")
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return errors.CertificateError(f"{address} does not offer TLS; enable it there or set ssl_config.mode = disable")
+        return errors.CertificateError(
+            f"{address} does not offer TLS; enable it there or set ssl_config.mode = disable"
+        )
     if isinstance(error, (OSError, asyncio.TimeoutError)):
         return errors.ConnectError(f"{address} cannot be reached: {error or type(error).__name__}")
     if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)):

@@ -30,9 +30,7 @@ class GatedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ship
 class PreludeTransaction(Transaction):  # type: ignore[misc]  # as above
     """A transaction that sends its local settings together with BEGIN, in one round trip."""
 
-    def __init__(
-        self, connection: Any, isolation: str | None, read_only: bool, settings: str
-    ) -> None:
+    def __init__(self, connection: Any, isolation: str | None, read_only: bool, settings: str) -> None:
         super().__init__(connection, isolation, read_only, False)
         self._settings = settings
 

@@ -1,0 +1,320 @@
+"""The manager: opens the databases of a configuration, hands out sessions, closes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from sillar.config import DatabaseConfig, DatabaseConnectionConfig, DatabaseCredentials, MetricsSink, SecretsManager
+from sillar.engines import ConnectionSource, DatabaseAdapter, DriverConnection, open_adapter
+from sillar.errors import DatabaseError, UsageError
+from sillar.execution import DatabaseSession, Executor, Interceptor, Observer, QueryResult, Transaction
+from sillar.execution.retry import Retry
+from sillar.observability import DatabaseHealth, DatabaseHealthMonitor, DatabaseMonitor, MetricsRegistry, Observe
+from sillar.observability.logging import StatementLog
+from sillar.pool import ConnectionPool, DatabaseConnection
+from sillar.pool.place import calling_place
+from sillar.query import Query
+from sillar.security.credentials import resolve_credentials
+
+_log = structlog.get_logger("sillar.manager")
+
+
+class DatabaseManager:
+    """Opens, closes and hands out. It belongs to the event loop that opened it.
+
+    Args:
+        config: what to open.
+        interceptors: added to the pipeline of every database, at their stage.
+        observers: told of every execution and transaction, besides metrics and logs.
+        secrets: where passwords that the configuration names come from.
+        metrics_sink: an object of the host application that gets every figure.
+
+    Attributes:
+        config: the configuration.
+        connections: the leases that :meth:`get_connection` has handed out and that are not released, by ``name`` or ``name#n``.
+        pools: the source of connections of each database by name.
+        health_monitor: checks them.
+        monitor: metrics and health together.
+    """
+
+    def __init__(
+        self,
+        config: DatabaseConfig,
+        *,
+        interceptors: Iterable[Interceptor] = (),
+        observers: Iterable[Observer] = (),
+        secrets: SecretsManager | None = None,
+        metrics_sink: MetricsSink | None = None,
+    ) -> None:
+        self.config = config
+        self.connections: dict[str, DatabaseConnection] = {}
+        self.pools: dict[str, ConnectionSource] = {}
+        self.health_monitor = DatabaseHealthMonitor()
+        self.monitor = DatabaseMonitor(MetricsRegistry(metrics_sink), self.health_monitor)
+        self._secrets = secrets
+        self._executors: dict[str, Executor] = {}
+        self._open = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._observers = self._all_observers(observers)
+        self._interceptors: list[Interceptor] = [Retry(), *interceptors]
+        if self._observers:
+            self._interceptors.append(Observe(self._observers))
+
+    @classmethod
+    def from_url(cls, url: str, **settings: Any) -> DatabaseManager:
+        """A manager of one database; ``settings`` as in ``DatabaseConfig.from_url``."""
+        return cls(DatabaseConfig.from_url(url, **settings))
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Open all databases, at once. If one fails, those that are open are closed again.
+
+        Raises:
+            ConnectError: a database cannot be reached or refuses (unless it is configured to wait).
+            UsageError: it is open already, or an engine's driver is not installed.
+        """
+        if self._open:
+            raise UsageError("this manager is open already")
+        for name in self.config.databases:
+            self._executors[name] = self._built(name)
+        opened = await asyncio.gather(
+            *(self._opened(each) for each in self._executors.values()), return_exceptions=True
+        )
+        failures = [result for result in opened if isinstance(result, BaseException)]
+        if failures:
+            await self._close_all(drain_seconds=0.0)
+            for other in failures[1:]:
+                failures[0].add_note(f"besides: {other}")
+            raise failures[0]
+        self._open = True
+        _open_managers.add(self)
+        _log.info("databases open", databases=sorted(self._executors))
+
+    async def shutdown(self, drain_seconds: float | None = None) -> None:
+        """Refuse new work, let what runs come to its end, close everything. Once more does nothing.
+
+        Args:
+            drain_seconds: how long to wait for open transactions and leases; None is each pool's ``drain_timeout``.
+        """
+        if self._open:
+            self._open = False
+            _open_managers.discard(self)
+            await self._close_all(drain_seconds)
+            _log.info("databases closed", databases=sorted(self.config.databases))
+
+    async def __aenter__(self) -> DatabaseManager:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    @asynccontextmanager
+    async def lifespan(self, app: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """The lifespan of a FastAPI or Starlette application: ``FastAPI(lifespan=manager.lifespan)``.
+
+        In a lifespan of your own: ``async with manager.lifespan(app): …``.
+        """
+        async with self:
+            state = getattr(app, "state", None)
+            if state is not None:
+                state.database_manager = self
+            yield {}
+
+    # --- handing out ------------------------------------------------------------------------------------------------
+
+    def session(self, name: str | None = None, *, autobegin: bool = False) -> DatabaseSession:
+        """A session for ``async with``; None is the default database. Nothing is leased yet.
+
+        Raises:
+            UsageError: unknown name, not open, another event loop.
+        """
+        executor = self._executor(name)
+        executor.check_loop()
+        return DatabaseSession(executor, autobegin=autobegin)
+
+    async def get_session(self, name: str | None = None) -> DatabaseSession:
+        """As :meth:`session`, under the name of the specification."""
+        return self.session(name)
+
+    async def get_connection(self, name: str | None = None) -> DatabaseConnection:
+        """Lease one connection; release it when done (``async with``, or ``lease.release()``)."""
+        executor = self._executor(name)
+        executor.check_loop()
+        connection = await executor.acquire()
+        connection.place = calling_place()
+        lease = DatabaseConnection(executor.source, executor.adapter, connection)
+        key, number = executor.name, 1
+        while key in self.connections:
+            number += 1
+            key = f"{executor.name}#{number}"
+        self.connections[key] = lease
+        lease.on_release(lambda: self.connections.pop(key, None))
+        return lease
+
+    async def execute_query(self, query: Query) -> QueryResult:
+        """Run one statement on the database that the query names."""
+        return await self.session(query.database).execute(
+            query.statement, query.params, timeout_seconds=query.timeout_seconds
+        )
+
+    async def begin_transaction(self, name: str | None = None, **options: Any) -> Transaction:
+        """Begin a transaction on one database; end it with ``commit`` or ``rollback``, or use it in ``async with``.
+
+        Args:
+            name: the database; None is the default one.
+            options: as for ``session.transaction``.
+        """
+        return await self.session(name).transaction(**options).begin()
+
+    async def health(self) -> DatabaseHealth:
+        """The health of all databases, cached for a moment."""
+        return await self.health_monitor.check()
+
+    # --- within -----------------------------------------------------------------------------------------------------
+
+    def _all_observers(self, observers: Iterable[Observer]) -> tuple[Observer, ...]:
+        found: list[Observer] = []
+        if self.config.metrics:
+            found.append(self.monitor.registry)
+        if self.config.log_statements != "off":
+            slow = {name: database.slow_statement_seconds for name, database in self.config.databases.items()}
+            found.append(StatementLog(slow, everything=self.config.log_statements == "all"))
+        return (*found, *observers)
+
+    def _built(self, name: str) -> Executor:
+        config = self.config.connection(name)
+        adapter = open_adapter(config)
+        source = adapter.own_source()
+        if source is None:
+            assert config.pool is not None  # decided by config.connection
+            source = ConnectionPool(config.pool, adapter, name=name, open_connection=self._opener(adapter, config))
+        self.pools[name] = source
+        self.health_monitor.sources[name] = source
+        return Executor(name, adapter, source, self._interceptors, self._observers)
+
+    def _opener(
+        self, adapter: DatabaseAdapter, config: DatabaseConnectionConfig
+    ) -> Callable[[], Awaitable[DriverConnection[Any]]]:
+        """Opens connections with the credentials of that moment."""
+        if config.credentials.password_secret is None:
+            return adapter.open_connection
+
+        async def open_with_secret() -> DriverConnection[Any]:
+            credentials: DatabaseCredentials = await resolve_credentials(config.credentials, self._secrets)
+            return await adapter.open_connection(credentials)
+
+        return open_with_secret
+
+    async def _opened(self, executor: Executor) -> None:
+        executor.bind_to_loop()
+        await executor.source.open()
+        connection = executor.source.try_acquire()
+        if connection is None:  # the server is down and the configuration says to wait for it
+            self._later(self._probe_when_up(executor))
+            return
+        try:
+            await self._probe(executor, connection)
+        finally:
+            executor.source.release_connection(connection)
+
+    async def _probe(self, executor: Executor, connection: DriverConnection[Any]) -> None:
+        status = await connection.probe()
+        executor.adapter.capabilities = executor.capabilities = status.capabilities
+
+    async def _probe_when_up(self, executor: Executor) -> None:
+        while True:
+            try:
+                connection = await executor.source.acquire_connection()
+            except DatabaseError:
+                await asyncio.sleep(1.0)
+                continue
+            try:
+                await self._probe(executor, connection)
+                return
+            except DatabaseError as error:
+                _log.warning("probe failed", database=executor.name, error=str(error))
+            finally:
+                executor.source.release_connection(connection)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close_all(self, drain_seconds: float | None) -> None:
+        for task in self._tasks:
+            task.cancel()
+        executors = list(self._executors.values())
+        await asyncio.gather(*(self._close_one(each, drain_seconds) for each in executors))
+        self._executors.clear()
+        self.connections.clear()
+        self.health_monitor.sources.clear()
+        self.pools.clear()
+
+    async def _close_one(self, executor: Executor, drain_seconds: float | None) -> None:
+        await executor.source.close(drain_seconds)
+        await executor.settle()
+        await executor.adapter.close()
+        executor.release_loop()
+
+    def _executor(self, name: str | None) -> Executor:
+        wanted = name or self.config.default_database
+        executor = self._executors.get(wanted)
+        if executor is not None:
+            return executor
+        if wanted in self.config.databases:
+            raise UsageError(self._closed_reason())
+        near = get_close_matches(wanted, self.config.databases, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(self.config.databases))}"
+        raise UsageError(f"there is no database {wanted!r}; {hint}")
+
+    _forked_from: int | None = None
+
+    def _closed_reason(self) -> str:
+        if self._forked_from is not None:
+            return (
+                f"this manager was opened in process {self._forked_from}, and this is its fork {os.getpid()}: connections cannot be"
+                " shared; open a new manager here"
+            )
+        return "this manager is not open: use `async with manager`, or await manager.initialize()"
+
+    def _abandon(self) -> None:
+        """In a forked child: the sockets belong to the parent, so they are left alone, without a goodbye."""
+        self._forked_from = os.getppid()
+        self._open = False
+        _abandoned.append((self._executors, self.pools))  # kept alive, so that nothing is closed by garbage collection
+        self._executors, self.pools = {}, {}
+        self.health_monitor.sources.clear()
+
+    def __reduce__(self) -> Any:
+        raise UsageError("a manager cannot be pickled; send its configuration and open one there")
+
+    def __repr__(self) -> str:
+        return f"<DatabaseManager of {', '.join(sorted(self.config.databases))}, {'open' if self._open else 'closed'}>"
+
+
+_open_managers: weakref.WeakSet[DatabaseManager] = weakref.WeakSet()
+_abandoned: list[Any] = []
+
+
+def _abandon_all() -> None:
+    for manager in list(_open_managers):
+        manager._abandon()
+    _open_managers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
