@@ -9,13 +9,13 @@ from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
-    ModelWrapValidatorHandler,
     SecretStr,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from sillar.config.faults import fault
 from sillar.config.model import ConfigurationModel
