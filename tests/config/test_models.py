@@ -291,6 +291,9 @@ def test_a_pool_that_conflicts_with_the_common_limits_is_refused() -> None:
     settings = {**NETWORK, "pool": {"min_connections": 20}}
     found = faults(DatabaseConfig, databases={"main": settings})
     assert "10 is below min_connections (20)" in found["databases.main.pool.max_connections"]
+    model = PostgreSQLConfig(host="h", database="d", pool=ConnectionPoolConfig(max_connections=2))
+    found = faults(DatabaseConfig, databases={"main": model}, connection_pools=ConnectionPoolConfig(min_connections=3))
+    assert "2 is below min_connections (3)" in found["databases.main.pool.max_connections"]
     fits = DatabaseConfig(databases={"main": settings}, connection_pools={"max_connections": 20})  # type: ignore[dict-item,arg-type]
     assert fits.databases["main"].pool == ConnectionPoolConfig(min_connections=20, max_connections=20)
 

@@ -106,8 +106,7 @@ class DatabaseConfig(ConfigurationModel, frozen=True):
         database = self.databases[wanted]
         pool = self.connection_pools
         if database.pool is not None:
-            own = {field: getattr(database.pool, field) for field in database.pool.model_fields_set}
-            pool = ConnectionPoolConfig(**{**dict(pool), **own})
+            pool = ConnectionPoolConfig(**{**dict(pool), **_set_in(database.pool)})
         tls = database.tls
         if self.security_config.require_tls and database.addresses and database.ssl_config is None:
             tls = tls if database.unix_socket is not None else SSLConfig()
@@ -149,7 +148,7 @@ def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         common = ConnectionPoolConfig.model_validate(completed.get("connection_pools", {}))
     except ValidationError:
         return completed  # reported at connection_pools
-    inherited = {field: getattr(common, field) for field in common.model_fields_set}
+    inherited = _set_in(common)
     completed["databases"] = {
         name: {**database, "pool": {**inherited, **database["pool"]}}
         if isinstance(database, Mapping) and isinstance(database.get("pool"), Mapping)
@@ -157,6 +156,10 @@ def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, database in databases.items()
     }
     return completed
+
+
+def _set_in(pool: ConnectionPoolConfig) -> dict[str, Any]:
+    return {field: getattr(pool, field) for field in pool.model_fields_set}
 
 
 def _look(subject: Any, *path: str) -> Any:
@@ -189,6 +192,22 @@ def _broken_rules(settings: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         )
     for name, database in databases.items():
         yield from _broken_security_rules(str(name), database, settings)
+        yield from _broken_pool_rules(str(name), _look(database, "pool"), settings.get("connection_pools", {}))
+
+
+def _broken_pool_rules(name: str, own: Any, common: Any) -> Iterator[InitErrorDetails]:
+    """A pool given as a model was valid by itself; tables are checked with what they inherit (``_completed``)."""
+    if not isinstance(own, ConnectionPoolConfig):
+        return
+    try:
+        inherited = _set_in(ConnectionPoolConfig.model_validate(common))
+    except ValidationError:
+        return  # reported at connection_pools
+    try:
+        ConnectionPoolConfig.model_validate({**inherited, **_set_in(own)})
+    except ValidationError as error:
+        for found in kept(error):
+            yield {**found, "loc": ("databases", name, "pool", *found["loc"])}
 
 
 def _broken_security_rules(name: str, database: Any, settings: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
