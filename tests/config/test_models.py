@@ -42,12 +42,11 @@ def faults(build: Any, **settings: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "narrowed", "port"),
-    [("postgresql", PostgreSQLConfig, 5432), ("mysql", MySQLConfig, 3306), ("mongodb", MongoDBConfig, 27017)],
+    ("narrowed", "port"),
+    [(PostgreSQLConfig, 5432), (MySQLConfig, 3306), (MongoDBConfig, 27017)],
 )
-def test_a_connection_is_of_the_class_of_its_engine(
-    engine: str, narrowed: type[DatabaseConnectionConfig], port: int
-) -> None:
+def test_a_connection_is_of_the_class_of_its_engine(narrowed: type[DatabaseConnectionConfig], port: int) -> None:
+    engine = narrowed.model_fields["engine"].default.value
     settings: dict[str, Any] = {"engine": engine, "host": "localhost", "database": "shop"}
     for connection in (
         DatabaseConnectionConfig(**settings),

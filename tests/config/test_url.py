@@ -76,13 +76,13 @@ def test_forms(url: str, model: type[Any], expected: dict[str, Any]) -> None:
     assert {name: getattr(connection, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mongodb"])
+@pytest.mark.parametrize("scheme", ["postgresql://", "mysql://", "mongodb://"])
 def test_credentials_are_decoded(scheme: str) -> None:
-    credentials = read(f"{scheme}://m%40e:p%2Fa%3Fs%25s%C3%A9:@x@h/d").credentials
+    credentials = read(f"{scheme}m%40e:p%2Fa%3Fs%25s%C3%A9:@x@h/d").credentials
     assert credentials.user == "m@e"
     assert credentials.password == SecretStr("p/a?s%sé:@x")
-    assert read(f"{scheme}://me@h/d").credentials.password is None
-    assert read(f"{scheme}://h/d").credentials.user is None
+    assert read(f"{scheme}me@h/d").credentials.password is None
+    assert read(f"{scheme}h/d").credentials.user is None
 
 
 @pytest.mark.parametrize(
