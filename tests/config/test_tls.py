@@ -42,7 +42,7 @@ from sillar.testing.servers.certificates import CertificateAuthority, ServerCert
         ("localhost.example.com", False),
         ("notlocalhost", False),
         ("127.0.0.1.example.com", False),
-        ("redis", False),
+        ("cache", False),
     ],
 )
 def test_the_default_is_verify_full_off_the_machine(host: str, local: bool) -> None:
