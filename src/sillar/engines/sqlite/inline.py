@@ -1,0 +1,96 @@
+"""Reads that run on the event loop itself: proven single-row lookups, bounded and measured."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Final
+
+from sillar.engines.sqlite.file import DatabaseFile
+from sillar.engines.sqlite.lookup import LookupProofs
+from sillar.engines.sqlite.statement import SQLiteStatement
+
+_BUDGET_SECONDS: Final = 0.001  # one read may block the loop for about this long
+_STEPS_BETWEEN_LOOKS: Final = 1000  # steps of SQLite's virtual machine, some 20 µs; a lookup takes about 15
+_SLICE_SECONDS: Final = 0.0002  # reads in a row, before other tasks have a turn
+
+
+class InlineReader:
+    """A read connection that belongs to the event loop.
+
+    Attributes:
+        reads_total: reads that were answered inline.
+        moved_total: reads that were moved to a thread: a lock, a large value, over budget, or an error to be reported
+            there.
+        seconds_longest: the longest time that one read blocked the loop, moved ones included.
+        seconds_total: time that all of them took.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_execute",
+        "_proofs",
+        "_slice_seconds",
+        "_started",
+        "moved_total",
+        "reads_total",
+        "seconds_longest",
+        "seconds_total",
+    )
+
+    def __init__(self, file: DatabaseFile, proofs: LookupProofs) -> None:
+        self._connection = file.open_inline_reader()
+        self._connection.set_progress_handler(self._over_budget, _STEPS_BETWEEN_LOOKS)
+        self._execute = self._connection.execute
+        self._proofs = proofs
+        self._started = self._slice_seconds = 0.0
+        self.reads_total = self.moved_total = 0
+        self.seconds_longest = self.seconds_total = 0.0
+
+    def rows(self, statement: SQLiteStatement, args: Sequence[Any]) -> tuple[sqlite3.Cursor, list[Any]] | None:
+        """The rows of a proven lookup, or None: then a thread has to do it (and reports the error, if it is one)."""
+        self._started = started = perf_counter()
+        try:
+            cursor = self._execute(statement.sql, args)
+            rows = cursor.fetchall()
+        except Exception as error:
+            self._measure(perf_counter() - started)
+            self.moved_total += 1
+            if isinstance(error, sqlite3.OperationalError) and _is_interrupt(error):
+                self._proofs.lose(statement)
+            return None
+        seconds = perf_counter() - started
+        self._slice_seconds += seconds
+        self.reads_total += 1
+        if seconds > self.seconds_longest:
+            self.seconds_longest = seconds
+        return cursor, rows
+
+    @property
+    def slice_is_over(self) -> bool:
+        """Whether so many reads ran inline in a row that other tasks should have a turn."""
+        return self._slice_seconds > _SLICE_SECONDS
+
+    async def pause(self) -> None:
+        """Let other tasks run."""
+        self.seconds_total += self._slice_seconds
+        self._slice_seconds = 0.0
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _measure(self, seconds: float) -> None:
+        self._slice_seconds += seconds
+        self.seconds_longest = max(self.seconds_longest, seconds)
+
+    def _over_budget(self) -> int:
+        """Called by SQLite now and then; anything but 0 interrupts the read."""
+        return int(perf_counter() - self._started > _BUDGET_SECONDS)
+
+
+def _is_interrupt(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT
