@@ -46,7 +46,7 @@ class ServerFleet:
         await self.close()
 
     async def get(self, name: str) -> Server:
-        """The running server of that name: ``postgresql``, ``postgresql18``, ``mariadb``, ``mysql``, ``redis``, ``mongodb``.
+        """The running server of that name, one of `SERVERS`.
 
         Raises:
             ServerNotFoundError: no binaries on this machine.

@@ -54,7 +54,7 @@ def sweep(parent: Path) -> None:
 
 
 def keep_log(log: Path, name: str) -> Path:
-    """Copy a log to where it survives its server; returns that place. Logs of more than a week ago are removed there."""
+    """Copy a log to where it survives its server; returns that place. Logs older than a week are removed there."""
     kept = Path(tempfile.gettempdir()) / f"sillar-server-logs-{os.geteuid()}"
     kept.mkdir(mode=0o700, exist_ok=True)
     for old in kept.iterdir():
@@ -70,5 +70,5 @@ def _temporary_folder() -> Path:
     """The machine's temporary folder; ``/tmp`` where ``TMPDIR`` lies somewhere that a server's user cannot reach."""
     folder = Path(tempfile.gettempdir())
     if os.geteuid() == 0 and any(not part.stat().st_mode & 0o001 for part in (folder, *folder.parents)):
-        return Path("/tmp")
+        return Path("/tmp")  # noqa: S108 - only as the parent of folders that mkdtemp makes
     return folder

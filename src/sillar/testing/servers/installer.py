@@ -4,6 +4,8 @@ What is there already is left alone, so the installer can run before every test 
 or at the next boot.
 """
 
+# ruff: noqa: S603, S607 - running the machine's own apt and dpkg, found by PATH, is its purpose
+
 from __future__ import annotations
 
 import contextlib
@@ -31,7 +33,7 @@ DEVICES = {"null": 3, "zero": 5, "random": 8, "urandom": 9}
 
 def say(text: str) -> None:
     """Print a line of progress at once."""
-    print(text, flush=True)
+    print(text, flush=True)  # noqa: T201 - a command-line tool
 
 
 def install(*, force: bool = False) -> bool:
@@ -73,15 +75,15 @@ def _require_root(missing: list[str]) -> None:
     if os.geteuid() == 0:
         if shutil.which("apt-get") is None:
             raise InstallError(
-                "the installer needs Debian's apt-get, which is not on this machine; remedy: put the servers on PATH, or "
-                "name running ones in SILLAR_TEST_POSTGRESQL_URL, SILLAR_TEST_MYSQL_URL, …"
+                "the installer needs Debian's apt-get, which is not on this machine; remedy: put the servers on PATH, "
+                "or name running ones in SILLAR_TEST_POSTGRESQL_URL, SILLAR_TEST_MYSQL_URL, …"
             )
         return
     trees = [tree.name for tree in TREES if not tree.is_complete]
     raise InstallError(
-        f"not root, and missing: packages {', '.join(missing) or 'none'}; trees {', '.join(trees) or 'none'}. Remedy: run "
-        f"`sudo env SILLAR_SERVERS_DIR={servers_folder()} python -m sillar.testing.servers install` once, or put the "
-        "servers on PATH, or name running ones in SILLAR_TEST_POSTGRESQL_URL, SILLAR_TEST_MYSQL_URL, …"
+        f"not root, and missing: packages {', '.join(missing) or 'none'}; trees {', '.join(trees) or 'none'}. Remedy: "
+        f"run `sudo env SILLAR_SERVERS_DIR={servers_folder()} python -m sillar.testing.servers install` once, or put "
+        "the servers on PATH, or name running ones in SILLAR_TEST_POSTGRESQL_URL, SILLAR_TEST_MYSQL_URL, …"
     )
 
 
@@ -97,7 +99,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-# --- packages of the machine's own release -----------------------------------------------------------------------------
+# --- packages of the machine's own release ----------------------------------------------------------------------------
 
 
 def _is_installed(package: str) -> bool:
@@ -131,7 +133,7 @@ def _install_packages(missing: list[str]) -> None:
 
 @contextlib.contextmanager
 def _services_kept_down() -> Iterator[None]:
-    """Forbid maintainer scripts to start services, by Debian's own means (``policy-rc.d``), for as long as this lasts."""
+    """Forbid maintainer scripts to start services, by Debian's own means (``policy-rc.d``), while this lasts."""
     saved = POLICY.with_name("policy-rc.d.before-sillar")
     if POLICY.exists() and not saved.exists():
         POLICY.rename(saved)
@@ -167,7 +169,7 @@ def _run(command: list[str], *, remedy: str, environment: dict[str, str] | None 
         raise InstallError(f"`{' '.join(command)}` failed with status {process.returncode}; remedy: {remedy}\n{tail}")
 
 
-# --- trees of other releases -------------------------------------------------------------------------------------------
+# --- trees of other releases ------------------------------------------------------------------------------------------
 
 
 def _install_tree(tree: Tree, *, force: bool) -> None:
@@ -229,7 +231,7 @@ def _mirror() -> str:
     )
     entries = [line.split(maxsplit=3) for line in listed.stdout.splitlines()]
     for fields in entries:
-        # Updates and security live beside the release under names with a dash; only the release's mirror has the others.
+        # Updates and security have names with a dash; only the release's own mirror has the other suites.
         if len(fields) == 4 and fields[0] == "Debian" and "-" not in fields[1] and fields[2] == "main":
             return fields[3].rstrip("/")
     raise InstallError(
@@ -294,7 +296,7 @@ def _version(tree: Tree, root: Path) -> str:
     )
     if asked.returncode != 0:
         raise InstallError(
-            f"{tree.server} does not run inside the new tree (status {asked.returncode}): {asked.stderr.strip()}; remedy: "
-            f"{tree.suite} may be in flux, try again later or with another mirror in {MIRROR_VARIABLE}"
+            f"{tree.server} does not run inside the new tree (status {asked.returncode}): {asked.stderr.strip()}; "
+            f"remedy: {tree.suite} may be in flux, try again later or with another mirror in {MIRROR_VARIABLE}"
         )
     return asked.stdout.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from sillar.testing.servers.installation import Installation, find_mariadb
@@ -26,12 +27,12 @@ class MariaDBServer(MySQLServer):
     def _find(self) -> Installation:
         return find_mariadb()
 
-    async def _initialize(self, data: str) -> None:
+    async def _initialize(self, data: Path) -> None:
         await run_command(
             [
                 "/usr/bin/mariadb-install-db",
                 "--no-defaults",
-                f"--datadir={data}",
+                f"--datadir={self._inside(data)}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 "--skip-name-resolve",
@@ -48,6 +49,8 @@ class MariaDBServer(MySQLServer):
         )
         await self.execute_as_superuser("start slave")
         await self._await_replication("show slave status", "Slave_IO_Running", "Slave_SQL_Running")
+        [(position,)] = await primary.execute_as_superuser("select @@global.gtid_binlog_pos")
+        await self.execute_as_superuser(f"select master_gtid_wait('{position}', 60)")
         await self.execute_as_superuser("set global read_only=1")
 
     async def _stop_following(self) -> None:

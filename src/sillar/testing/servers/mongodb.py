@@ -59,17 +59,18 @@ class DocumentDBServer(PostgreSQLServer):
 class MongoDBServer(Server):
     """A throwaway server that speaks MongoDB's protocol, as the primary of a replica set of one.
 
-    It is a real MongoDB where the environment names one or a ``mongod`` is on this machine. Otherwise it is a stand-in:
-    PostgreSQL 18 with DocumentDB behind a gateway; ``is_stand_in``, ``version`` and ``how_found`` say so. Killing, freezing
-    and stopping the stand-in mean the gateway and PostgreSQL together.
+    It is a real MongoDB where the environment names one or a ``mongod`` is on this machine. Otherwise it is a stand-in,
+    PostgreSQL 18 with DocumentDB behind a gateway, and ``is_stand_in``, ``version`` and ``how_found`` say so. Killing,
+    freezing and stopping the stand-in mean the gateway and PostgreSQL together.
 
     Args:
-        settings: command-line options without the dashes, of ``mongod`` or of the gateway, whichever it is; an empty value
-            stands for an option without one.
+        settings: command-line options without the dashes, of ``mongod`` or of the gateway, whichever it is; an empty
+            value stands for an option without one.
         connections_max: it refuses further connections.
 
     Attributes:
-        user, password: who may log in, against the database ``admin``; a ``mongod`` of ours asks nobody, and both are empty.
+        user, password: who may log in, against the database ``admin``; a ``mongod`` of ours asks nobody, and both are
+            empty.
         database: a database that does not exist yet.
         is_stand_in: known after start() or locate().
     """
@@ -225,6 +226,10 @@ class MongoDBServer(Server):
     async def _ask_version(self) -> str:
         async with self._client() as client:
             version = str((await client.admin.command("buildInfo"))["version"])
+            if not self.is_external and not self.password:
+                answering = (await client.admin.command("serverStatus"))["pid"]
+                if answering != self.pid:
+                    raise ConnectionError(f"somebody else's MongoDB, process {answering}, answers on port {self.port}")
         if self._documents is None:
             return version
         documents = f"PostgreSQL {self._documents.version} with DocumentDB {self._documents.documentdb_version}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sillar.testing.servers.errors import ServerStartError
 from sillar.testing.servers.installation import Installation, find_mysql
 from sillar.testing.servers.process import run_command
 from sillar.testing.servers.sql_server import SQLServer
+from sillar.testing.servers.template import DataTemplate
 
 if TYPE_CHECKING:
     import aiomysql
@@ -73,7 +75,9 @@ class MySQLServer(SQLServer):
         self._is_populated = False
 
     async def add_replica(self, *, settings: Mapping[str, str] | None = None) -> MySQLServer:
-        """Start a read-only replica that follows this server by GTID; it is closed with this server at the latest.
+        """Start a read-only replica that follows this server by GTID and has caught up with it.
+
+        It is closed with this server at the latest.
 
         Args:
             settings: options that differ from this server's.
@@ -111,20 +115,21 @@ class MySQLServer(SQLServer):
 
     # --- where MariaDB has other words ---
 
-    async def _initialize(self, data: str) -> None:
-        await run_command(
-            [
-                self._binaries.binary(self.server_binary),
-                "--no-defaults",
-                "--initialize-insecure",
-                f"--datadir={data}",
-                f"--lc-messages-dir={self.default_settings['lc-messages-dir']}",
-                "--innodb-flush-method=nosync",
-                "--innodb-doublewrite=OFF",
-                "--skip-log-bin",
-            ],
-            identity=self._identity,
-        )
+    async def _initialize(self, data: Path) -> None:
+        options = [
+            f"--lc-messages-dir={self.default_settings['lc-messages-dir']}",
+            "--innodb-flush-method=nosync",
+            "--innodb-doublewrite=OFF",
+            "--skip-log-bin",
+        ]
+        template = DataTemplate("mysql", self._binaries.version, *options)
+        if await template.copy_to(data):
+            return
+        command = [self._binaries.binary(self.server_binary), "--no-defaults", "--initialize-insecure"]
+        await run_command([*command, f"--datadir={self._inside(data)}", *options], identity=self._identity)
+        # The server's identity, which no two of one replication may share; a new one is made at the start.
+        (data / "auto.cnf").unlink(missing_ok=True)
+        await template.fill_from(data)
 
     async def _follow(self, primary: MySQLServer) -> None:
         await self.execute_as_superuser(
@@ -134,6 +139,8 @@ class MySQLServer(SQLServer):
         )
         await self.execute_as_superuser("start replica")
         await self._await_replication("show replica status", "Replica_IO_Running", "Replica_SQL_Running")
+        [(position,)] = await primary.execute_as_superuser("select @@global.gtid_executed")
+        await self.execute_as_superuser(f"select wait_for_executed_gtid_set('{position}', 60)")
         await self.execute_as_superuser("set global super_read_only=1")
 
     async def _stop_following(self) -> None:
@@ -162,7 +169,7 @@ class MySQLServer(SQLServer):
     async def _create(self) -> None:
         self._make_folder("socket")
         data = self._make_folder("data")
-        await self._initialize(self._inside(data))
+        await self._initialize(data)
         file = self._path / "first.sql"
         statements = [
             # The replica gets the same by its own first start; replication begins after it.

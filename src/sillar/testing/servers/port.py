@@ -15,8 +15,8 @@ LOWEST, HIGHEST = 20000, 32767
 class PortReservation:
     """One TCP port of the loopback interface, kept from other test runs on this machine until it is released.
 
-    What is held is a socket of that name in Linux' abstract namespace (unix(7)): it goes away with the process, so there is
-    no file to clean up.
+    What is held is a socket of that name in Linux' abstract namespace (unix(7)): it goes away with the process, so
+    there is no file to clean up.
     """
 
     def __init__(self) -> None:

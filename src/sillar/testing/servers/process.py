@@ -108,7 +108,7 @@ class Process:
     def _start(cls, spec: str, log: Path) -> Process:
         # Its own session: Ctrl-C in a terminal reaches the test run alone, and the supervisor follows it.
         with log.open("ab") as errors:
-            supervisor = subprocess.Popen(
+            supervisor = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable, "-I", "-S", str(SUPERVISOR), spec],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -132,7 +132,8 @@ class Process:
         await asyncio.to_thread(self._signal, f"signal {int(number)} {'all' if everything else 'main'}\n".encode())
 
     def _signal(self, command: bytes) -> None:
-        assert self._supervisor.stdin is not None and self._supervisor.stdout is not None
+        assert self._supervisor.stdin is not None
+        assert self._supervisor.stdout is not None
         if self._supervisor.stdin.closed:
             return
         try:
@@ -145,7 +146,8 @@ class Process:
     async def wait(self, timeout_seconds: float) -> int | None:
         """Wait for the end; returns the exit status, or None if it still runs after that time."""
         deadline = time.monotonic() + timeout_seconds
-        while self.returncode is None and time.monotonic() < deadline:
+        # Polled: the servers of a test run outlive any one event loop.
+        while self.returncode is None and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         if self.returncode is not None:
             self.end()
@@ -181,7 +183,7 @@ async def run_command(
         finally:
             process.end()
         await process.wait(10)
-        printed = Path(output.name).read_text(errors="replace")
+        printed = output.read().decode(errors="replace")
     if status != 0:
         what = f"failed with status {status}" if status is not None else f"did not end within {timeout_seconds:g} s"
         raise ServerCommandError(f"{Path(argv[0]).name} {what}:\n" + "\n".join(printed.splitlines()[-20:]))

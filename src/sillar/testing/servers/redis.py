@@ -72,4 +72,6 @@ class RedisServer(Server):
         finally:
             writer.close()
         fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        if not self.is_external and fields["process_id"] != str(self.pid):
+            raise ConnectionError(f"somebody else's Redis, process {fields['process_id']}, answers on port {self.port}")
         return fields["redis_version"]

@@ -36,8 +36,8 @@ class Server(abc.ABC):
     Args:
         settings: the server's own settings, which win over the defaults (these favour speed over safety of the data).
         tls: serve TLS with a throwaway certificate: True for a valid one, or the kind that is wanted.
-        own: never use the server that the environment names: needed to stop, freeze or kill it. Asking for ``settings`` or
-            ``tls`` implies it.
+        own: never use the server that the environment names: needed to stop, freeze or kill it. Asking for ``settings``
+            or ``tls`` implies it.
 
     Attributes:
         host, port: where it listens.
@@ -106,7 +106,7 @@ class Server(abc.ABC):
     async def _ask_version(self) -> str:
         """Connect by the real protocol and ask the server for its version. Any exception means: not ready."""
 
-    async def _populate(self) -> None:
+    async def _populate(self) -> None:  # noqa: B027 - most have nothing to do
         """What is left to do once it has come up for the first time."""
 
     # --- life ---
@@ -310,8 +310,8 @@ class Server(abc.ABC):
     def _require_process(self, action: str) -> Process:
         if self._external_url is not None:
             raise ServerNotOursError(
-                f"{action}: {self.product} at {self.host}:{self.port} was given by {self.url_variable} and is not ours; "
-                f"make it with own=True, or unset {self.url_variable}"
+                f"{action}: {self.product} at {self.host}:{self.port} was given by {self.url_variable} and is not "
+                f"ours; make it with own=True, or unset {self.url_variable}"
             )
         if self._process is None or self._process.returncode is not None:
             raise UsageError(f"{action}: {self!r} does not run; start() it first")
@@ -333,7 +333,7 @@ class Server(abc.ABC):
                 f"{type(error).__name__}: {error}; start it or unset {self.url_variable}"
             ) from error
 
-    def _take_login(self, user: str, password: str, database: str) -> None:
+    def _take_login(self, user: str, password: str, database: str) -> None:  # noqa: B027 - some have none
         """Note who the environment's address says we are."""
 
     async def _launch(self, *, may_move: bool) -> None:
@@ -354,6 +354,7 @@ class Server(abc.ABC):
             except ServerStartError:
                 with contextlib.suppress(UsageError):
                     await self.kill()
+                self._process.end()
                 if not may_move or attempt == START_ATTEMPTS or "in use" not in self.log_tail():
                     raise
                 self._reserve_port()
@@ -366,9 +367,10 @@ class Server(abc.ABC):
         while True:
             try:
                 self.version = await asyncio.wait_for(self._ask_version(), 10)
-                return
-            except Exception as error:  # noqa: BLE001 - refused, starting up, no user yet: whatever a driver calls it
+            except Exception as error:  # refused, starting up, no user yet: whatever a driver calls it
                 last = error
+            else:
+                return
             status = process.returncode
             if status is not None:
                 raise self._start_error(f"ended with status {status} before it answered") from last

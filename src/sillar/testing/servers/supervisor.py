@@ -5,12 +5,14 @@ It is started by file name with nothing but the standard library, which takes so
     python -I -S supervisor.py '{"argv": […], "runner": 4711, …}'
 
 It prints ``pid N`` once the server's process exists, then obeys lines on its standard input: ``signal N main`` or
-``signal N all`` (every process of the server), each answered by ``ok``. End of input, or the end of the process ``runner``,
-means: end the server, remove its folder, leave. Otherwise it leaves when the server does, with its exit status (128 + N
-after signal N).
+``signal N all`` (every process of the server), each answered by ``ok``. End of input, or the end of the process
+``runner``, means: end the server, remove its folder, leave. Otherwise it leaves when the server does, with its exit
+status (128 + N after signal N).
 
 Linux only: subreaper and death signal (prctl(2)), pidfd_open(2).
 """
+
+# ruff: noqa: T201, PTH123, PTH208, S606 - it speaks by print, and every import it does without makes it start sooner
 
 import contextlib
 import ctypes
@@ -50,7 +52,7 @@ def execute(spec: dict[str, Any]) -> None:
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.execve(spec["argv"][0], spec["argv"], spec["environment"])
-    except BaseException as error:  # noqa: BLE001 - a forked child must never go on as its parent
+    except BaseException as error:  # a forked child must never go on as its parent
         os.write(2, f"cannot start {spec['argv'][0]}: {error}\n".encode())
     finally:
         os._exit(127)
