@@ -79,6 +79,23 @@ def test_servers_end_with_an_interrupted_run(number: signal.Signals, how: str) -
     assert not any(folder.exists() for folder in folders)
 
 
+@pytest.mark.asyncio
+async def test_servers_end_with_their_supervisor() -> None:
+    """Even the watcher may be killed, by a lack of memory for example."""
+    server = PostgreSQLServer(own=True)
+    await server.start()
+    main = psutil.Process(server.pid)
+    processes = [main, *main.children(recursive=True)]
+    supervisor = main.parent()
+    assert supervisor is not None
+    assert supervisor.pid != os.getpid()
+    supervisor.kill()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+    with pytest.warns(UserWarning, match="ended by itself"):
+        await server.close()
+
+
 def test_folders_of_dead_runs_are_swept(tmp_path: Path) -> None:
     script = "import os, sys; from pathlib import Path; from sillar.testing.servers.folder import RunFolder; "
     script += "folder = RunFolder(Path(sys.argv[1])); (folder.path / 'data').mkdir(); os._exit(0)"

@@ -35,6 +35,7 @@ class Certificate:
         """Write ``NAME.pem`` and ``NAME.key`` (readable by the owner alone); returns both paths."""
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         certificate.write_bytes(self.certificate)
+        certificate.chmod(0o644)
         key.touch(mode=0o600)
         key.write_bytes(self.key)
         return certificate, key

@@ -24,6 +24,8 @@ from sillar.testing.servers.errors import InstallError
 from sillar.testing.servers.tree import MARKER, TREES, Tree, servers_folder
 
 PACKAGES = ("postgresql", "mariadb-server", "redis-server", "mmdebstrap", "openssl")
+LOCK = Path("/run/sillar-servers-install.lock")
+UNITS = Path("/lib/systemd/system")
 SERVICES = {"postgresql": "postgresql", "mariadb-server": "mariadb", "redis-server": "redis-server"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 MIRROR_VARIABLE = "SILLAR_DEBIAN_MIRROR"
@@ -55,7 +57,8 @@ def install(*, force: bool = False) -> bool:
     _require_root(missing)
     folder = servers_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".install.lock"):
+    # One lock for the machine: the packages are its, whoever's the folder is.
+    with _locked(LOCK):
         _install_packages([name for name in PACKAGES if not _is_installed(name)])
         complete = True
         for tree in TREES:
@@ -119,16 +122,22 @@ def _install_packages(missing: list[str]) -> None:
         say(f"packages: {', '.join(PACKAGES)} are there")
         return
     say(f"packages: installing {', '.join(missing)}")
-    _run(["apt-get", "update", "-q"], remedy="check the network and the machine's apt sources")
+    # Somebody who ran such a service before goes on doing so.
+    new_services = [
+        service
+        for package in missing
+        if (service := SERVICES.get(package)) and not (UNITS / f"{service}.service").exists()
+    ]
+    wait = ["-o", "DPkg::Lock::Timeout=300"]
+    _run(["apt-get", "update", "-q", *wait], remedy="check the network and the machine's apt sources")
     with _services_kept_down():
         _run(
-            ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing],
+            ["apt-get", "install", "-q", "-y", "--no-install-recommends", *wait, *missing],
             remedy="run `apt-get install` by hand and see what it says",
         )
     if shutil.which("systemctl"):
-        for package in missing:
-            if service := SERVICES.get(package):
-                _run(["systemctl", "disable", "--quiet", service], remedy=f"disable the service {service} by hand")
+        for service in new_services:
+            _run(["systemctl", "disable", "--quiet", service], remedy=f"disable the service {service} by hand")
 
 
 @contextlib.contextmanager
@@ -261,6 +270,22 @@ def _complete(root: Path) -> None:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(user)
             ids[user] = (entry.pw_uid, entry.pw_gid)
+    # The server's user has to read what follows, however private root's own files usually are.
+    usual_mask = os.umask(0o022)
+    try:
+        _write_system_files(root, ids)
+    finally:
+        os.umask(usual_mask)
+    # DocumentDB asks for `postgis` by that name; the package installs it under its major version.
+    for control in root.glob("usr/share/postgresql/*/extension/postgis-3.control"):
+        link = control.with_name("postgis.control")
+        if not link.exists():
+            link.symlink_to(control.name)
+    _run(["chroot", str(root), "/sbin/ldconfig"], remedy="run as the machine's real root, with the right to chroot")
+
+
+def _write_system_files(root: Path, ids: dict[str, tuple[int, int]]) -> None:
+    root.chmod(0o755)
     for name in ("etc", "dev/shm", "proc", "tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "etc/passwd").write_text("".join(f"{user}:x:{u}:{g}:{user}:/tmp:/bin/sh\n" for user, (u, g) in ids.items()))
@@ -277,13 +302,6 @@ def _complete(root: Path) -> None:
         if not device.exists():
             os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
             device.chmod(0o666)
-    # DocumentDB asks for `postgis` by that name; the package installs it under its major version.
-    for control in root.glob("usr/share/postgresql/*/extension/postgis-3.control"):
-        link = control.with_name("postgis.control")
-        if not link.exists():
-            link.symlink_to(control.name)
-    root.chmod(0o755)
-    _run(["chroot", str(root), "/sbin/ldconfig"], remedy="run as the machine's real root, with the right to chroot")
 
 
 def _version(tree: Tree, root: Path) -> str:

@@ -74,6 +74,11 @@ class MySQLServer(SQLServer):
         self._replicas: list[MySQLServer] = []
         self._is_populated = False
 
+    @property
+    def socket_file(self) -> Path:
+        """Its Unix socket; for root and its own user only, and passwords are checked there as well."""
+        return self._path / "socket" / "server.sock"
+
     async def add_replica(self, *, settings: Mapping[str, str] | None = None) -> MySQLServer:
         """Start a read-only replica that follows this server by GTID and has caught up with it.
 
@@ -195,7 +200,7 @@ class MySQLServer(SQLServer):
             "datadir": self._inside(self._path / "data"),
             "port": str(self.port),
             "bind-address": self.host,
-            "socket": f"{self._inside(self._path / 'socket')}/server.sock",
+            "socket": self._inside(self.socket_file),
             "pid-file": f"{self._inside(self._path / 'data')}/server.pid",
             "server-id": str(self.port),
             "report-host": self.host,
