@@ -64,11 +64,9 @@ class SQLiteAdapter(DatabaseAdapter):
         return await self._source.acquire_connection()
 
     def bind(self, statement: Any, params: Parameters) -> tuple[SQLiteStatement, Sequence[Any]]:
-        if not isinstance(statement, str):
+        if type(statement) is not str and not isinstance(statement, str):
             self.capabilities.require(Capability.DOCUMENTS, remedy="SQLite takes SQL text; send a str")
-        text, values = self._statements.bound(statement, params)
-        assert isinstance(text, SQLiteStatement)
-        return text, values
+        return self._statements.bound(statement, params)
 
     def own_source(self) -> SQLiteSource:
         """The source that the adapter brings along; the same one every time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -20,6 +20,7 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.sqlite import operations
+from sillar.engines.sqlite.inline import SLICE_SECONDS
 from sillar.engines.sqlite.jobs import Job
 from sillar.engines.sqlite.statement import Route, SQLiteStatement, SQLiteStatements, quoted
 from sillar.engines.sqlite.values import encode
@@ -70,10 +71,10 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             if found is not None:
                 shape = statement.shape
                 if shape is None or not statement.fixed_columns:
-                    shape = operations.shape_of(statement, found[0])
-                if inline.slice_is_over:
+                    shape = operations.shape_of(statement, inline.cursor)
+                if inline.slice_seconds > SLICE_SECONDS:
                     await inline.pause()
-                return shape, found[1]
+                return shape, found
         job = Job(operations.fetch, statement, values)
         answer: tuple[RowShape, Sequence[Any]] = await self._do(job, timeout_seconds)
         return answer
@@ -86,13 +87,12 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         if inline is not None and self._hold is None and statement.lookup_generation == self._source.proofs.generation:
             found = inline.rows(statement, values)
             if found is not None:
-                cursor, rows = found
                 shape = statement.shape
                 if shape is None or not statement.fixed_columns:
-                    shape = operations.shape_of(statement, cursor)
-                if inline.slice_is_over:
+                    shape = operations.shape_of(statement, inline.cursor)
+                if inline.slice_seconds > SLICE_SECONDS:
                     await inline.pause()
-                return shape, rows[0] if rows else None
+                return shape, found[0] if found else None
         job = Job(operations.fetch_row, statement, values)
         answer: tuple[RowShape, Any | None] = await self._do(job, timeout_seconds)
         return answer
@@ -273,25 +273,27 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
     def give_back(self) -> bool:
         """Called by the source on release: end what is open. Returns whether the view may serve the next caller."""
         self.leased = False
-        self.holder = self.place = self.patience_seconds = self._job = None
-        hold, self._hold = self._hold, None
+        self._job = None
+        hold = self._hold
         if hold is not None:
+            self._hold = self.raw = None
             hold.restore = hold.restore or self.dirty
             hold.put(Job(operations.roll_back, None, committing=True))
             self._source.end_hold(hold)
-        self.raw = None
-        self.dirty = self.in_transaction = False
-        if self.kept:
+            self.in_transaction = False
+        self.dirty = False
+        if self.place is not None or self.kept or self.patience_seconds is not None:
+            self.holder = self.place = self.patience_seconds = None
             self.kept = {}
         return not self._closed
 
     # --- within -----------------------------------------------------------------------------------------------------
 
-    async def _do(self, job: Job, timeout_seconds: float | None) -> Any:
+    def _do(self, job: Job, timeout_seconds: float | None) -> Awaitable[Any]:
         """Run a job where it belongs."""
         hold = self._hold
         if hold is not None:
-            return await self._do_held(hold, job, timeout_seconds)
+            return self._do_held(hold, job, timeout_seconds)
         source = self._source
         if not source.is_open:
             raise source.closed_error()
@@ -310,9 +312,9 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
                 start = source.limit_wait(self)
             source.submit_write(job)
         self._job = job
-        return await source.dispatch.result(job, timeout_seconds, start)
+        return source.dispatch.result(job, timeout_seconds, start)
 
-    async def _do_held(self, hold: Hold, job: Job, timeout_seconds: float | None) -> Any:
+    def _do_held(self, hold: Hold, job: Job, timeout_seconds: float | None) -> Awaitable[Any]:
         """Run a job in the open transaction (or on the reader of a stream)."""
         source = self._source
         if not source.is_open:
@@ -325,7 +327,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         job.future = source.dispatch.loop.create_future()
         hold.put(job)
         self._job = job
-        return await source.dispatch.result(job, timeout_seconds)
+        return source.dispatch.result(job, timeout_seconds)
 
     async def _end(self, job: Job) -> None:
         hold, self._hold = self._hold, None

@@ -14,13 +14,15 @@ from sillar.engines.sqlite.statement import SQLiteStatement
 
 _BUDGET_SECONDS: Final = 0.001  # one read may block the loop for about this long
 _STEPS_BETWEEN_LOOKS: Final = 1000  # steps of SQLite's virtual machine, some 20 µs; a lookup takes about 15
-_SLICE_SECONDS: Final = 0.0002  # reads in a row, before other tasks have a turn
+SLICE_SECONDS: Final = 0.0002  # reads in a row, before other tasks have a turn
 
 
 class InlineReader:
     """A read connection that belongs to the event loop.
 
     Attributes:
+        cursor: what the last read ran on.
+        slice_seconds: time that inline reads took since other tasks had a turn.
         reads_total: reads that were answered inline.
         moved_total: reads that were moved to a thread: a lock, a large value, over budget, or an error to be reported
             there.
@@ -32,29 +34,30 @@ class InlineReader:
         "_connection",
         "_execute",
         "_proofs",
-        "_slice_seconds",
         "_started",
+        "cursor",
         "moved_total",
         "reads_total",
         "seconds_longest",
         "seconds_total",
+        "slice_seconds",
     )
 
     def __init__(self, file: DatabaseFile, proofs: LookupProofs) -> None:
         self._connection = file.open_inline_reader()
         self._connection.set_progress_handler(self._over_budget, _STEPS_BETWEEN_LOOKS)
-        self._execute = self._connection.execute
+        self.cursor = self._connection.cursor()
+        self._execute = self.cursor.execute
         self._proofs = proofs
-        self._started = self._slice_seconds = 0.0
+        self._started = self.slice_seconds = 0.0
         self.reads_total = self.moved_total = 0
         self.seconds_longest = self.seconds_total = 0.0
 
-    def rows(self, statement: SQLiteStatement, args: Sequence[Any]) -> tuple[sqlite3.Cursor, list[Any]] | None:
+    def rows(self, statement: SQLiteStatement, args: Sequence[Any]) -> list[Any] | None:
         """The rows of a proven lookup, or None: then a thread has to do it (and reports the error, if it is one)."""
         self._started = started = perf_counter()
         try:
-            cursor = self._execute(statement.sql, args)
-            rows = cursor.fetchall()
+            rows: list[Any] = self._execute(statement.sql, args).fetchall()
         except Exception as error:
             self._measure(perf_counter() - started)
             self.moved_total += 1
@@ -62,21 +65,16 @@ class InlineReader:
                 self._proofs.lose(statement)
             return None
         seconds = perf_counter() - started
-        self._slice_seconds += seconds
+        self.slice_seconds += seconds
         self.reads_total += 1
         if seconds > self.seconds_longest:
             self.seconds_longest = seconds
-        return cursor, rows
-
-    @property
-    def slice_is_over(self) -> bool:
-        """Whether so many reads ran inline in a row that other tasks should have a turn."""
-        return self._slice_seconds > _SLICE_SECONDS
+        return rows
 
     async def pause(self) -> None:
         """Let other tasks run."""
-        self.seconds_total += self._slice_seconds
-        self._slice_seconds = 0.0
+        self.seconds_total += self.slice_seconds
+        self.slice_seconds = 0.0
         await asyncio.sleep(0)
 
     def close(self) -> None:
@@ -84,7 +82,7 @@ class InlineReader:
         self._connection.close()
 
     def _measure(self, seconds: float) -> None:
-        self._slice_seconds += seconds
+        self.slice_seconds += seconds
         self.seconds_longest = max(self.seconds_longest, seconds)
 
     def _over_budget(self) -> int:

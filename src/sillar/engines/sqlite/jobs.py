@@ -151,12 +151,18 @@ class Dispatch:
             timeout_seconds: interrupts it when it has run (or waited) that long.
             start: seconds within which it must begin, and the error for its caller if it does not.
         """
+        assert job.future is not None
+        if timeout_seconds is None and start is None:
+            try:
+                return await job.future
+            except asyncio.CancelledError:
+                self.withdraw(job)
+                raise
         timers: list[asyncio.TimerHandle] = []
         if timeout_seconds is not None:
             timers.append(self.loop.call_later(max(0.0, timeout_seconds), self._expire, job, timeout_seconds))
         if start is not None:
             timers.append(self.loop.call_later(max(0.0, start[0]), self._give_up, job, start[1]))
-        assert job.future is not None
         try:
             return await job.future
         except asyncio.CancelledError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Any, Final, cast
 
 from sillar.engines.connection import RowShape
 from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
@@ -100,6 +100,17 @@ class SQLiteStatements(StatementTexts):
             self.hits += 1
         assert isinstance(text, SQLiteStatement)
         return text
+
+    def bound(
+        self, source: str, params: Mapping[str, Any] | Sequence[Any] | None
+    ) -> tuple[SQLiteStatement, Sequence[Any]]:
+        if type(params) is dict:  # the usual case, without further ado
+            text = self._texts.get(source)
+            if text is not None and len(text.names) == len(params):
+                self.hits += 1
+                return cast(SQLiteStatement, text), text.bind(params)
+        text, values = super().bound(source, params)
+        return cast(SQLiteStatement, text), values
 
     def _verbatim(self, source: str) -> SQLiteStatement:
         key = f"\0{source}"

@@ -27,9 +27,10 @@ def encode(args: Sequence[Any]) -> Sequence[Any]:
     Raises:
         ParameterError: NaN (SQLite would store NULL), or a type that has no form in SQLite.
     """
-    if _PLAIN.issuperset(map(type, args)):
-        return args
-    return [value if type(value) in _PLAIN else _ENCODERS.get(type(value), _other)(value) for value in args]
+    for value in args:
+        if type(value) not in _PLAIN:
+            return [value if type(value) in _PLAIN else _ENCODERS.get(type(value), _other)(value) for value in args]
+    return args
 
 
 def _float(value: float) -> float:
