@@ -209,22 +209,22 @@ class FaultProxy:
             self._server.close()
             self._server = None
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_accepted += 1
         if self._close_accepted:
             writer.close()
             return
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.ensure_future(self._connect(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             target = await asyncio.open_connection(self.target_host, self.target_port)
         except OSError:
             _reset(writer)
         else:
             await self._relay(_Link((reader, writer), target, self._settings))
-        finally:
-            self._tasks.discard(task)
 
     async def _relay(self, link: _Link) -> None:
         self._links.add(link)

@@ -24,7 +24,7 @@ from sillar.testing.servers.mongodb_gateway.stored_commands import Reply, Stored
 from sillar.testing.servers.mongodb_gateway.wire import ProtocolError, Request, encode_reply, read_request
 
 _log = logging.getLogger(__name__)
-_SWEEP_SECONDS = 1.0
+_SWEEP_SECONDS, _CLOSE_SECONDS = 1.0, 2.0
 _PIPELINED_MAX = 16
 # Spellings that MongoDB took before it settled on one.
 _ALIASES = {
@@ -133,6 +133,7 @@ class Gateway:
         """Stop listening, drop all clients, leave nothing running on PostgreSQL."""
         if self._server is not None:
             self._server.close()
+        await self.operations.kill_all(_CLOSE_SECONDS)
         tasks = [*self._serving, *([self._sweeping] if self._sweeping else [])]
         for task in tasks:
             task.cancel()
@@ -177,7 +178,7 @@ class Gateway:
 
     # --- one client ---------------------------------------------------------------------------------------------------
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self.clients) >= self.options.connections_max:
             self.connections_refused += 1
             writer.close()
@@ -185,9 +186,11 @@ class Gateway:
         self.connections_created += 1
         client = Client(next(self._numbers))
         self.clients.add(client)
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.ensure_future(self._serve(client, reader, writer))
         self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, client: Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests: asyncio.Queue[Request | None] = asyncio.Queue(_PIPELINED_MAX)
         reading = asyncio.ensure_future(self._read(client, reader, requests))
         try:
@@ -203,7 +206,6 @@ class Gateway:
         finally:
             reading.cancel()
             self.clients.discard(client)
-            self._serving.discard(task)
             self.transactions.client_left(client.number)
             writer.close()
 
@@ -303,7 +305,8 @@ class Gateway:
         """Put the running operations in the place of ``$currentOp``; later stages work on them as on any documents."""
         first, *others = [dict(stage) for stage in operation.command.get("pipeline", ())] or [{}]
         if "$currentOp" in first:
-            operation.command["pipeline"] = [{"$documents": self._local.running()}, *others]
+            # As a literal: the listed commands are full of operators that must not be evaluated.
+            operation.command["pipeline"] = [{"$documents": {"$literal": self._local.running()}}, *others]
 
     # --- transactions -------------------------------------------------------------------------------------------------
 

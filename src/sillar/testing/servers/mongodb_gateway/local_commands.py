@@ -34,7 +34,9 @@ def hidden(command: dict[str, Any]) -> dict[str, Any]:
 class LocalCommands:
     """``handlers`` maps a command's canonical name to its coroutine function; ``open`` are those that need no login."""
 
-    open = frozenset("hello isMaster ping buildInfo connectionStatus saslStart saslContinue logout".split())
+    open = frozenset(
+        ("hello", "isMaster", "ping", "buildInfo", "connectionStatus", "saslStart", "saslContinue", "logout")
+    )
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -157,6 +157,15 @@ class OperationTable:
             if operation.cursor_id == cursor_id:
                 self.kill(operation)
 
+    async def kill_all(self, timeout_seconds: float) -> None:
+        """Stop all, and wait for them to end, at most so long."""
+        for operation in self:
+            self.kill(operation)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        for task in self._tasks:
+            task.cancel()
+
     async def _stop(self, operation: Operation) -> None:
         while not operation.ended.is_set():
             await operation.cancel_statement(self._cancel)

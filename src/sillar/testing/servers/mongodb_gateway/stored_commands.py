@@ -1,5 +1,8 @@
 """Commands on stored documents, each by a function of the DocumentDB extension."""
 
+# The SQL below is put together from constants; what comes from clients travels as parameters.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 import json
@@ -20,8 +23,23 @@ Reply = dict[str, Any] | bytes
 _OK: dict[str, Any] = {"ok": 1.0}
 # What belongs to the session and the driver, not to the command.
 _ENVELOPE = frozenset(
-    "$db lsid $clusterTime txnNumber autocommit startTransaction $readPreference readConcern writeConcern apiVersion "
-    "apiStrict apiDeprecationErrors maxTimeMS stmtId stmtIds".split()
+    (
+        "$db",
+        "lsid",
+        "$clusterTime",
+        "txnNumber",
+        "autocommit",
+        "startTransaction",
+        "$readPreference",
+        "readConcern",
+        "writeConcern",
+        "apiVersion",
+        "apiStrict",
+        "apiDeprecationErrors",
+        "maxTimeMS",
+        "stmtId",
+        "stmtIds",
+    )
 )
 _IN = "documentdb_core.bson_from_bytea(${}::bytea)".format
 _OUT = "documentdb_core.bson_to_bytea({})".format
@@ -52,8 +70,19 @@ class StoredCommands:
     """
 
     writes = frozenset(
-        "insert update delete findAndModify create drop dropDatabase createIndexes dropIndexes collMod "
-        "renameCollection".split()
+        (
+            "insert",
+            "update",
+            "delete",
+            "findAndModify",
+            "create",
+            "drop",
+            "dropDatabase",
+            "createIndexes",
+            "dropIndexes",
+            "collMod",
+            "renameCollection",
+        )
     )
 
     def __init__(self, pool: Any, cursors: CursorTable) -> None:
