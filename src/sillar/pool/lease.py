@@ -66,7 +66,7 @@ class DatabaseConnection:
         """Run a statement; all rows as dicts."""
         bound, args = self.adapter.bind(statement, params)
         shape, rows = await self.connection.fetch(bound, args, timeout_seconds)
-        return [dict(zip(shape.columns, row, strict=True)) for row in rows]
+        return shape.dicts(rows)
 
     async def fetch_value(
         self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None

@@ -83,6 +83,7 @@ class ConnectionPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._retry_at = 0.0
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -147,6 +148,8 @@ class ConnectionPool:
                 place=connection.place,
             )
             connection.terminate()
+        for task in self._handshakes:
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GOODBYE_SECONDS + 1)
         for task in self._tasks:
@@ -487,7 +490,9 @@ class ConnectionPool:
         ):
             self._total += 1
             self._connecting += 1
-            self._spawn(self._connect())
+            task = self._spawn(self._connect())
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
 
     async def _connect(self) -> None:
         """Open one connection for whoever is first then; a caller that leaves does not stop it."""
@@ -627,10 +632,11 @@ class ConnectionPool:
                     place=connection.place or "a statement",
                 )
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _numbers(self) -> str:
         now = self._now()

@@ -16,12 +16,13 @@ from sillar.engines.connection import DriverConnection
 class Waiter:
     """A caller in the queue. Instants are on the loop's clock."""
 
-    __slots__ = ("deadline", "future", "since", "task")
+    __slots__ = ("deadline", "future", "left", "since", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, since: float, deadline: float) -> None:
         self.future: asyncio.Future[DriverConnection[Any]] = loop.create_future()
         self.since, self.deadline = since, deadline
         self.task = asyncio.current_task()
+        self.left = False
 
 
 class WaitingQueue:
@@ -57,11 +58,25 @@ class WaitingQueue:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """A waiter gave up (its future is done); its place is cleared with the next ones."""
+        """A waiter gave up (its future is done); its place is cleared with the next ones.
+
+        Its future was done before its task came round to say so: by then it may have been cleared already.
+        """
+        if waiter.left:
+            return
+        waiter.left = True
         self._left += 1
         if self._left > 64 and self._left * 2 > len(self._queue):
-            self._queue = deque(waiter for waiter in self._queue if not waiter.future.done())
-            self._left = 0
+            self._compact()
+
+    def _compact(self) -> None:
+        kept: deque[Waiter] = deque()
+        for waiter in self._queue:
+            if waiter.future.done():
+                waiter.left = True
+            else:
+                kept.append(waiter)
+        self._queue, self._left = kept, 0
 
     def pop(self) -> Waiter | None:
         """Take the first caller that still waits."""
@@ -70,7 +85,9 @@ class WaitingQueue:
             waiter = queue.popleft()
             if not waiter.future.done():
                 return waiter
-            self._left -= 1
+            if waiter.left:
+                self._left -= 1
+            waiter.left = True
         return None
 
     def fail_all(self, error: Callable[[], BaseException]) -> None:

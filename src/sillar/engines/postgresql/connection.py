@@ -247,6 +247,11 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     async def rollback_to_savepoint(self, name: str) -> None:
         await self._control(f"ROLLBACK TO SAVEPOINT {identifier(name)}; RELEASE SAVEPOINT {identifier(name)}")
 
+    @property
+    def driver_transaction(self) -> Any:
+        """asyncpg's object of the transaction that is open, or None: another consumer of this connection nests in it."""
+        return self._transaction
+
     # --- life -------------------------------------------------------------------------------------------------------
 
     def is_closed(self) -> bool:

@@ -83,6 +83,8 @@ def _server_error(error: asyncpg.PostgresError, safe_to_retry: bool) -> errors.D
         return errors.TooManyConnectionsError(f"the server refuses a further session: {message}")
     if code == "57P03":
         return errors.ConnectError(f"the server does not take connections now: {message}")
+    if code in ("42P08", "42P18"):
+        return errors.ParameterError(f"{message}: say its type in the statement (CAST(:name AS type)), or use two names")
     kind: type[errors.StatementError]
     if code == "57014":
         if "statement timeout" in message:
