@@ -143,7 +143,6 @@ async def shared_transaction(
         record = await greenlet_spawn(pool.record_of, physical)
         adapter = record.dbapi_connection
         adapter._transaction = physical.driver_transaction
-        adapter._started = True
         connection = Connection(sync, connection=_AdhocProxiedConnection(adapter, record))
         connection.begin()
         session = AsyncSession(
@@ -165,7 +164,6 @@ async def shared_transaction(
             await physical.commit()
         finally:
             adapter._transaction = None
-            adapter._started = False
             connections.reset(token)
     finally:
         source.release_connection(physical)
