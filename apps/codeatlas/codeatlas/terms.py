@@ -67,7 +67,7 @@ def query_words(query: str) -> list[str]:
 
 
 def query_grams(query: str) -> list[str]:
-    """What somebody typed as the grams that a path must contain; a query shorter than a gram is one prefix of a gram."""
+    """What somebody typed as the grams a path must contain; a query shorter than a gram is one prefix of a gram."""
     lowered = query.lower()
     if len(lowered) < GRAM_LENGTH:
         return [lowered] if lowered else []
