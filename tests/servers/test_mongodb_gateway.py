@@ -438,6 +438,24 @@ async def test_with_transaction_retries_until_all_increments_are_in(client: Clie
     assert await database.rows.find_one({"_id": 1}) == {"_id": 1, "n": 5}
 
 
+async def test_bulk_writes_that_lock_in_opposite_order_all_succeed(database: Database) -> None:
+    await database.rows.insert_many([{"_id": number, "n": 0} for number in range(40)])
+
+    async def write(order: range) -> None:
+        await database.rows.bulk_write([UpdateOne({"_id": number}, {"$inc": {"n": 1}}) for number in order])
+
+    forth, back = range(40), range(39, -1, -1)
+    await asyncio.wait_for(asyncio.gather(*(write(forth if number % 2 else back) for number in range(6))), 60)
+    assert await database.rows.distinct("n") == [6]
+
+
+async def test_concurrent_first_inserts_make_the_collection_once(database: Database) -> None:
+    await asyncio.gather(*(database.rows.insert_one({"_id": number}) for number in range(30)))
+    assert await database.rows.count_documents({}) == 30
+    await asyncio.gather(*(database.rows.update_one({"_id": "u"}, {"$inc": {"n": 1}}, upsert=True) for _ in range(20)))
+    assert await database.rows.find_one({"_id": "u"}) == {"_id": "u", "n": 20}
+
+
 async def test_cursor_inside_a_transaction(client: Client, database: Database) -> None:
     await database.rows.insert_many([{"_id": number} for number in range(300)])
     async with client.start_session() as session, await session.start_transaction():

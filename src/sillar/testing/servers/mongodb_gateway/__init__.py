@@ -6,11 +6,11 @@ is not a database product, and what is only verified against it is not verified 
 
 What differs from a real MongoDB:
 
-- No change streams, no capped or time-series collections, no oplog, no cluster time and no causal consistency tokens
-  (one node, so reads see earlier writes anyway), no compression, no OP_QUERY beyond ``hello``.
+- No change streams, no capped or time-series collections, no oplog, no elections, no cluster time and no causal
+  consistency tokens (one node, so reads see earlier writes anyway), no compression, no OP_QUERY beyond ``hello``.
 - One member only: ``replSetStepDown`` turns it into a secondary for some seconds, and nobody takes over.
 - ``hello`` answers at once and has no ``topologyVersion``: drivers poll instead of streaming.
-- Each command is one PostgreSQL statement: a killed ``insertMany`` leaves nothing, where MongoDB keeps a part.
+- Each command is one PostgreSQL transaction: a killed ``insertMany`` leaves nothing, where MongoDB keeps a part.
 - Transactions are PostgreSQL's REPEATABLE READ. A write conflict shows after ``LOCK_WAIT_MILLISECONDS`` instead of at
   once, any error ends the transaction, and a transaction is aborted shortly after the socket that used it last closed.
 - ``maxTimeMS`` covers each command by itself; a cursor's ``getMore`` has no inherited limit.

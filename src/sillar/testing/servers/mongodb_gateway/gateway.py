@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import ssl
 import time
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from sillar.testing.servers.mongodb_gateway.wire import ProtocolError, Request, 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS, _CLOSE_SECONDS = 1.0, 2.0
 _PIPELINED_MAX = 16
+_WRITE_CONFLICT, _CONFLICTS_MAX, _CONFLICT_PAUSE_SECONDS = 112, 10, 0.02
 # Spellings that MongoDB took before it settled on one.
 _ALIASES = {
     "ismaster": "isMaster",
@@ -164,7 +166,11 @@ class Gateway:
             min_size=min_size,
             max_size=max_size,
             reset=keep_session,
-            server_settings={"documentdb_core.enableCollation": "on", "application_name": "mongodb_gateway"},
+            server_settings={
+                "application_name": "mongodb_gateway",
+                "documentdb_core.enableCollation": "on",
+                "deadlock_timeout": "200ms",  # MongoDB has no lock queue to look for deadlocks in: be quick
+            },
         )
 
     async def _cancel_backend(self, backend: int) -> None:
@@ -283,6 +289,14 @@ class Gateway:
         """Run it on a connection of the pool, which a cursor may take over."""
         operation.connection = await self._pool.acquire()
         try:
+            for _ in range(_CONFLICTS_MAX):
+                try:
+                    return await self._execute(operation, None)
+                except CommandError as error:
+                    if error.code != _WRITE_CONFLICT:
+                        raise
+                # Outside of transactions MongoDB does not bother clients with conflicts. A write left nothing behind.
+                await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_SECONDS))
             return await self._execute(operation, None)
         finally:
             if operation.connection is not None:

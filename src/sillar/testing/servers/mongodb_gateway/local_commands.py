@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from bson import Binary, Int64, ObjectId
+from bson import Binary, Int64
 from bson.raw_bson import RawBSONDocument
 
 from sillar.testing.servers.mongodb_gateway.command_error import CommandError
@@ -40,7 +40,6 @@ class LocalCommands:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._election_id = ObjectId()
         self.handlers: dict[str, Callable[[Operation, Client], Awaitable[Reply]]] = {
             "hello": self._hello,
             "isMaster": self._hello,
@@ -88,7 +87,9 @@ class LocalCommands:
             "ok": 1.0,
         }
         if primary:
-            reply |= {"primary": address, "electionId": self._election_id}
+            # No electionId: of two gateways started within a second the later could have the smaller one, and drivers
+            # would take it for a stale primary.
+            reply["primary"] = address
         if "saslSupportedMechs" in operation.command and gateway.credentials is not None:
             _, _, user = str(operation.command["saslSupportedMechs"]).partition(".")
             reply["saslSupportedMechs"] = ["SCRAM-SHA-256"] if user == gateway.credentials.user else []

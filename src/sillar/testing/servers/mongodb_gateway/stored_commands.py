@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -164,25 +165,39 @@ class StoredCommands:
     # --- writes -------------------------------------------------------------------------------------------------------
 
     async def _write(self, operation: Operation, transaction: Transaction | None) -> Reply:
-        reply: bytes = await operation.fetchval(
-            _WRITE(operation.name), operation.database, _body(operation.command), operation.request.documents
-        )
-        if b"writeErrors\0" not in reply:
-            return reply
-        document = bson.decode(reply)
+        # A batch keeps what it did before an item was refused. One that is going to run again, after a conflict or as a
+        # retried write after a kill, must not have left anything: so a transaction around more than one item.
+        whole = transaction is None and self._has_several(operation)
+        async with operation.connection.transaction() if whole else contextlib.nullcontext():
+            reply: bytes = await operation.fetchval(
+                _WRITE(operation.name), operation.database, _body(operation.command), operation.request.documents
+            )
+            if b"writeErrors\0" not in reply:
+                return reply
+            document = bson.decode(reply)
+            for error in document.get("writeErrors", ()):
+                self._raise_if_fatal(operation, error)
         for error in document.get("writeErrors", ()):
-            await self._word(operation, error, transaction)
+            await self._word(operation, error)
         return document
 
-    async def _word(self, operation: Operation, error: dict[str, Any], transaction: Transaction | None) -> None:
-        """Give a write error MongoDB's code and words. Cancellation and conflicts are errors of the whole command."""
+    def _has_several(self, operation: Operation) -> bool:
+        documents = operation.request.documents
+        if documents is not None:
+            return int.from_bytes(documents[:4], "little") < len(documents)
+        return len(operation.command.get(_SEQUENCES[operation.name], ())) > 1
+
+    def _raise_if_fatal(self, operation: Operation, error: dict[str, Any]) -> None:
+        """Cancellation and conflicts are errors of the whole command, even if DocumentDB reports them for one item."""
         sqlstate = unpack_sqlstate(error["code"])
-        code = code_of(sqlstate)
         if sqlstate == QUERY_CANCELLED:
             raise operation.cancelled_error()
-        if code == 112:
+        if code_of(sqlstate) == 112:
             raise CommandError(112, error["errmsg"])
-        error["code"] = code
+
+    async def _word(self, operation: Operation, error: dict[str, Any]) -> None:
+        """Give a write error MongoDB's code and words."""
+        error["code"] = code = code_of(unpack_sqlstate(error["code"]))
         if code == 11000:
             collection = operation.command[operation.name]
             document = self._refused(operation, error["index"])
