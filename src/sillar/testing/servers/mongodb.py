@@ -134,6 +134,12 @@ class MongoDBServer(Server):
             await self._documents.close()
             self._documents = None
 
+    def log_tail(self) -> str:
+        """The end of what it printed since its last start; for the stand-in that of PostgreSQL as well."""
+        if self._documents is None:
+            return super().log_tail()
+        return f"{super().log_tail()}\nand its {self._documents.product}:\n{self._documents.log_tail()}"
+
     # --- how it is started ---
 
     @property
@@ -224,6 +230,10 @@ class MongoDBServer(Server):
         return AsyncMongoClient(self.url, serverSelectionTimeoutMS=2000, **options)
 
     async def _ask_version(self) -> str:
+        if not self.is_external:
+            # The driver waits half a second before it tries again; a refused connection says at once that it is early.
+            _, writer = await asyncio.open_connection(self.host, self.port)
+            writer.close()
         async with self._client() as client:
             version = str((await client.admin.command("buildInfo"))["version"])
             if not self.is_external and not self.password:
