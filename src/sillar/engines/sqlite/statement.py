@@ -152,8 +152,9 @@ def _route(text: StatementText, words: set[str]) -> Route:
         return Route.READ if text.is_single else Route.WRITE
     if verb in _CONTROL:
         return Route.CONTROL
-    if verb == "with":
-        return Route.READ if text.is_read else Route.WRITE
+    if verb == "with":  # no function of SQLite writes
+        writes = not words.isdisjoint(("insert", "update", "delete")) or {"replace", "into"} <= words
+        return Route.WRITE if writes or not text.is_single else Route.READ
     if verb == "pragma":
         match = _PRAGMA.match(text.source)
         asks = match is not None and match[2] is None and match[1].lower() in _QUESTIONS
