@@ -7,7 +7,7 @@ import pytest
 from tests.fastapi.quarry import Quarry, create_tables
 
 from sillar import DatabaseManager, load_config
-from sillar.testing.servers import ServerFleet
+from sillar.testing.servers import PostgreSQLServer, ServerFleet
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -26,11 +26,10 @@ async def quarry(request: pytest.FixtureRequest, fleet: ServerFleet, tmp_path: P
 
 
 @pytest.fixture
-async def postgresql_quarry(fleet: ServerFleet, tmp_path: Path) -> AsyncIterator[Quarry]:
+async def postgresql_quarry(postgresql: PostgreSQLServer) -> AsyncIterator[Quarry]:
     """Open on PostgreSQL, with a pool of two."""
-    url = await url_of("postgresql", fleet, tmp_path)
     config = load_config(
-        url=url,
+        url=postgresql.url,
         environment={},
         overrides={"connection_pools": {"min_connections": 0, "max_connections": 2, "connection_timeout": 0.3}},
     )
