@@ -7,7 +7,8 @@ import gc
 import itertools
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,11 @@ from sillar.testing.servers.port import PortReservation
 
 # The stand-in that the other tests use is the same gateway, started as a process: here it is asked for to be counted.
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("mongodb")]
+
+# PyMongo forgets to close sockets whose opening failed or was cancelled.
+sockets_forgotten = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]
@@ -75,6 +81,15 @@ async def gateway(options: GatewayOptions) -> AsyncIterator[Gateway]:
 
 def connect(gateway: Gateway, **keywords: Any) -> Client:
     return AsyncMongoClient(f"mongodb://{gateway.options.announced}", serverSelectionTimeoutMS=3000, **keywords)
+
+
+@pytest.fixture(autouse=True)
+def sockets_collected() -> Iterator[None]:
+    """What a driver forgot is collected before the next test starts, so that it is not blamed for it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -585,8 +600,7 @@ async def test_a_client_that_leaves_stops_waiting_for_a_lock(client: Client, dat
     assert await database.rows.find_one({"_id": 1}) == {"_id": 1, "n": 1}
 
 
-# PyMongo forgets to close a socket whose opening was cancelled.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@sockets_forgotten
 async def test_a_storm_of_cancellations_leaves_nothing_and_crosses_nothing(
     gateway: Gateway, database: Database, backend: Any
 ) -> None:
@@ -616,7 +630,6 @@ async def test_a_storm_of_cancellations_leaves_nothing_and_crosses_nothing(
         return await count() == 0 and not list(gateway.operations)
 
     await until(quiet)
-    gc.collect()
 
 
 # --- retried writes ---------------------------------------------------------------------------------------------------
@@ -697,6 +710,7 @@ async def test_authentication(options: GatewayOptions) -> None:
             assert (await client.admin.command("ping"))["ok"] == 1
 
 
+@sockets_forgotten
 async def test_tls(options: GatewayOptions, tmp_path: Any) -> None:
     authority = CertificateAuthority()
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
@@ -743,6 +757,7 @@ async def test_step_down_and_back(options: GatewayOptions, database: Database) -
         await until(writable, seconds=30)
 
 
+@sockets_forgotten
 async def test_connections_max(options: GatewayOptions) -> None:
     async with gateway_with(options, connections_max=2) as gateway:
         address = gateway.options.host, gateway.options.port

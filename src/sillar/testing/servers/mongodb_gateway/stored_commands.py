@@ -98,7 +98,7 @@ class StoredCommands:
             "update": self._write,
             "delete": self._write,
             "findAndModify": self._find_and_modify,
-            "count": self._document("count_query", "document"),
+            "count": self._count,
             "distinct": self._document("distinct_query", "document"),
             "create": self._document("create_collection_view"),
             "drop": self._drop,
@@ -236,6 +236,13 @@ class StoredCommands:
             return await self._one(operation, sql, operation.database, _body(operation.command))
 
         return document
+
+    async def _count(self, operation: Operation, transaction: Transaction | None) -> Reply:
+        command = dict(operation.command)
+        if not dict(command.get("query") or {}):
+            command["query"] = {"_id": {"$exists": True}}  # without a condition DocumentDB only estimates
+        sql = f"select {_OUT('document')} from documentdb_api.count_query($1, {_IN(2)})"
+        return await self._one(operation, sql, operation.database, _body(command))
 
     async def _list_databases(self, operation: Operation, transaction: Transaction | None) -> Reply:
         sql = f"select {_OUT(f'documentdb_api.list_databases({_IN(1)})')}"
