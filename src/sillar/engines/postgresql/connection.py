@@ -39,10 +39,11 @@ _RESET: Final = (
 class PreparedStatement:
     """A statement kept prepared on one connection, with what its types need."""
 
-    __slots__ = ("decode", "encode", "raw", "shape")
+    __slots__ = ("decode", "encode", "raw", "shape", "state")
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
+        self.state = session.state(raw)
         attributes = raw.get_attributes()
         self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE)
         self.decode = row_decoder([attribute.type.oid for attribute in attributes])
@@ -55,11 +56,12 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     Statements are kept prepared up to ``prepared_max`` (0 behind PgBouncer: each is parsed anew, unnamed).
     """
 
-    __slots__ = ("_capabilities", "_prepared", "_prepared_lost", "_prepared_max", "_transaction")
+    __slots__ = ("_capabilities", "_execute", "_prepared", "_prepared_lost", "_prepared_max", "_transaction")
 
     def __init__(self, raw: asyncpg.Connection, *, address: str, capabilities: Capabilities, prepared_max: int) -> None:
         super().__init__(raw, address=address, server_id=raw.get_server_pid())
         self._capabilities = capabilities
+        self._execute = session.executor(raw)
         self._prepared: dict[str, PreparedStatement] = {}
         self._prepared_max = prepared_max
         self._prepared_lost = False
@@ -77,7 +79,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
             values = args if prepared.encode is None else prepared.encode(args)
-            rows = await prepared.raw.fetch(*values, timeout=timeout_seconds)
+            rows, _, _ = await self._execute(prepared.state, values, "", 0, True, timeout_seconds)
         except BaseException as error:
             again = await self._failed(error, statement, args, timeout_seconds)
             return await self.fetch(statement, again, timeout_seconds)
@@ -95,13 +97,13 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
             values = args if prepared.encode is None else prepared.encode(args)
-            row = await prepared.raw.fetchrow(*values, timeout=timeout_seconds)
+            rows, _, _ = await self._execute(prepared.state, values, "", 1, True, timeout_seconds)
         except BaseException as error:
             again = await self._failed(error, statement, args, timeout_seconds)
             return await self.fetch_row(statement, again, timeout_seconds)
-        if prepared.decode is not None and row is not None:
-            row = prepared.decode(row)
-        return prepared.shape, row
+        if not rows:
+            return prepared.shape, None
+        return prepared.shape, rows[0] if prepared.decode is None else prepared.decode(rows[0])
 
     async def run(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
         if not statement.is_clean:
@@ -114,8 +116,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
             values = args if prepared.encode is None else prepared.encode(args)
-            rows = await prepared.raw.fetch(*values, timeout=timeout_seconds)
-            status = session.last_status(prepared.raw)
+            rows, tag, _ = await self._execute(prepared.state, values, "", 0, True, timeout_seconds)
+            status = "" if tag is None else tag.decode()
         except BaseException as error:
             again = await self._failed(error, statement, args, timeout_seconds)
             return await self.run(statement, again, timeout_seconds)

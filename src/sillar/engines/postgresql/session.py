@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -63,6 +64,16 @@ def forget_transaction(connection: asyncpg.Connection) -> None:
     connection._top_xact = None
 
 
-def last_status(statement: Any) -> str:
-    """The command tag of the last execution, such as ``UPDATE 3``."""
-    return statement.get_statusmsg() or ""
+Execute = Callable[[Any, Sequence[Any], str, int, bool, float | None], Awaitable[tuple[list[Any], bytes | None, bool]]]
+"""``(statement state, values, portal, row limit, return status, timeout) → (rows, command tag, all rows fetched)``"""
+
+
+def executor(connection: asyncpg.Connection) -> Execute:
+    """Runs prepared statements without the layers of checks above it, which cost a tenth of a read by key."""
+    execute: Execute = connection._protocol.bind_execute
+    return execute
+
+
+def state(statement: Any) -> Any:
+    """What :func:`executor` takes for a prepared statement."""
+    return statement._state

@@ -1,0 +1,1 @@
+"""Measurements against the alternatives, interleaved in one run: ``python -m bench``."""
