@@ -1,0 +1,5 @@
+"""MySQL and MariaDB, through asyncmy."""
+
+from sillar.engines.mysql.adapter import MySQLAdapter
+
+__all__ = ["MySQLAdapter"]

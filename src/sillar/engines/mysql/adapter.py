@@ -1,0 +1,161 @@
+"""MySQL and MariaDB through asyncmy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, NoReturn
+
+from sillar import errors
+from sillar.capabilities import Capabilities, Capability
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MySQLConfig, ssl_context
+from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.mysql import driver
+from sillar.engines.mysql.connection import MySQLConnection
+from sillar.engines.mysql.errors import connect_error
+from sillar.engines.mysql.killer import Killer
+from sillar.engines.mysql.placeholders import PreparedTexts
+from sillar.engines.mysql.session import SessionContract
+from sillar.engines.mysql.values import ResultShapes, encode_parameters
+from sillar.query.statement import Parameters
+from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
+
+_ABSENT: Final = frozenset(
+    {
+        Capability.DOCUMENTS,
+        Capability.LOCAL_SETTINGS,
+        Capability.TRANSACTIONAL_DDL,
+        Capability.DEFERRED_CONSTRAINTS,
+        Capability.COPY,
+        Capability.ARRAYS,
+        Capability.NATIVE_TIME_ZONE,
+        Capability.NAN,
+        Capability.NOTIFICATIONS,
+        Capability.ONLINE_BACKUP,
+        Capability.DRIVER_POOL,
+    }
+)
+_PREPARED_MAX: Final = 100
+_KILL_CONNECT_SECONDS: Final = 2.0
+
+
+class MySQLAdapter(DatabaseAdapter):
+    """MySQL and MariaDB, driven by asyncmy: the server says which of the two it is."""
+
+    driver = "asyncmy"
+    schemes: ClassVar = ("mysql", "mariadb")
+    capabilities = Capabilities("MySQL", [c for c in Capability if c not in _ABSENT])
+
+    def __init__(self, config: DatabaseConnectionConfig) -> None:
+        super().__init__(config)
+        if not isinstance(config, MySQLConfig):
+            raise errors.UsageError(f"MySQLAdapter takes a MySQLConfig, not {type(config).__name__}")
+        options = config.connection_options
+        if options.driver not in (None, self.driver):
+            raise errors.UsageError(
+                f"MySQL is driven by asyncmy here, not by {options.driver}; leave connection_options.driver out"
+            )
+        self._options = options
+        self._contract = SessionContract(config)
+        self._statements = StatementTexts(
+            LexicalRules(Placeholder.FORMAT, backslash_escapes=True, hash_comments=True, user_variables=True)
+        )
+        self._texts = PreparedTexts()
+        self._shapes = ResultShapes()
+        self._killer: Killer | None = None
+        self.address = str(config.addresses[0])
+
+    def bind(self, statement: Any, params: Parameters) -> tuple[StatementText, tuple[Any, ...]]:
+        if not isinstance(statement, str):
+            self.capabilities.require(Capability.DOCUMENTS, remedy="MySQL takes SQL text; send a str")
+        text, args = self._statements.bound(statement, params)
+        if not args:
+            return text, ()
+        if not text.names:
+            count = self._texts.get(text.sql).count
+            if count != len(args):
+                raise errors.ParameterError(
+                    f"the statement has {count} placeholders (%s), {len(args)} parameters were given"
+                    f" — statement: {text.fingerprint}"
+                )
+        if not text.is_single:
+            raise errors.ParameterError("several statements in one text take no parameters; send them one by one")
+        return text, encode_parameters(args, text.names)
+
+    async def connect(self) -> Any:
+        return (await self.open_connection()).raw
+
+    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> MySQLConnection:
+        arguments = self._arguments(credentials or self.config.credentials)
+        killer = self._killer_with(arguments)
+        raw = await self._opened(arguments)
+        try:
+            contract, packet_max = await self._contract.establish(raw)
+        except BaseException as error:
+            driver.abort(raw)
+            self._refuse(error, None)
+        return MySQLConnection(
+            raw,
+            address=self.address,
+            capabilities=self.capabilities,
+            contract=contract,
+            packet_max=packet_max,
+            killer=killer,
+            shapes=self._shapes,
+            texts=self._texts,
+            prepared_max=_PREPARED_MAX,
+            statement_timeout=self._options.statement_timeout,
+        )
+
+    async def _opened(self, arguments: Mapping[str, Any]) -> Any:
+        raw = driver.new_raw(arguments)
+        try:
+            async with asyncio.timeout(arguments["connect_timeout"]):
+                await driver.log_in(raw, source_address=self.config.source_address)
+        except BaseException as error:
+            driver.abort(raw)
+            self._refuse(error, driver.offers_tls(raw))
+        if arguments.get("ssl") is not None and not driver.speaks_tls(raw):
+            driver.abort(raw)
+            raise errors.CertificateError(f"{self.address} went on without TLS").at(node=self.address)
+        return raw
+
+    def _refuse(self, error: BaseException, offers_tls: bool | None) -> NoReturn:
+        wants_tls = self.config.tls.mode != "disable"
+        translated = connect_error(error, address=self.address, offers_tls=offers_tls, wants_tls=wants_tls)
+        if translated is None:
+            raise error
+        raise translated from error
+
+    def _killer_with(self, arguments: Mapping[str, Any]) -> Killer:
+        """The killer of this node, which logs in as the last connection did."""
+        pool = self.config.pool
+        own = {**arguments, "database": None, "connect_timeout": _KILL_CONNECT_SECONDS}
+
+        async def connect() -> Any:
+            return await self._opened(own)
+
+        if self._killer is None:
+            self._killer = Killer(connect, pool.handshakes_max if pool else 3)
+        else:
+            self._killer.connect = connect
+        return self._killer
+
+    def _arguments(self, credentials: DatabaseCredentials) -> dict[str, Any]:
+        node = self.config.addresses[0]
+        password = credentials.password
+        arguments: dict[str, Any] = {
+            "user": credentials.user,
+            # Bytes, because asyncmy would encode a str as Latin-1.
+            "password": b"" if password is None else password.get_secret_value().encode(),
+            "database": self.config.database,
+            "charset": self._options.charset,
+            "program_name": "sillar",
+            "ssl": ssl_context(self.config.tls),
+            "connect_timeout": self.config.pool.connect_timeout if self.config.pool else 10.0,
+        }
+        if node.is_unix_socket:
+            arguments["unix_socket"] = node.host
+        else:
+            arguments["host"], arguments["port"] = node.host, node.port
+        return arguments

@@ -1,0 +1,172 @@
+"""Requests and replies of one connection, each followed to its end whoever leaves.
+
+The protocol has no way to skip a reply: a caller that is cancelled while it reads would leave the rest of its reply to
+the next caller. So every request runs in a task of its own. When its caller leaves, the task goes on reading while the
+server is asked to stop (KILL QUERY through a side connection), and nothing else is sent before the reply is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import structlog
+from asyncmy.errors import MySQLError
+
+from sillar.engines.mysql import driver
+from sillar.engines.mysql.errors import is_interruption, server_code
+from sillar.errors import UsageError
+
+T = TypeVar("T")
+_log = structlog.get_logger("sillar.mysql")
+
+_PATIENCE_SECONDS: Final = 0.03
+"""Most replies come by themselves within that time: then no side connection is needed."""
+_KILL_AGAIN_SECONDS: Final = 0.3
+_FOLLOW_SECONDS: Final = 4.5
+_TIMEOUT_GRACE_SECONDS: Final = 2.0
+
+Kill = Callable[[Callable[[], bool]], Awaitable[None]]
+"""Asks the server to stop the statement of this connection, if the condition still holds once that is possible."""
+
+
+class Exchange:
+    """One request at a time on one connection.
+
+    Args:
+        raw: the driver's connection.
+        kill: stops the statement that runs on it, from outside.
+    """
+
+    __slots__ = ("_kill", "_pending", "_raw", "_running", "_streaming")
+
+    def __init__(self, raw: Any, kill: Kill) -> None:
+        self._raw = raw
+        self._kill = kill
+        self._running: asyncio.Task[Any] | None = None
+        self._pending: asyncio.Task[None] | None = None
+        self._streaming = False
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the caller of the request that runs has left; work of several requests ends itself then."""
+        return self._pending is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a reply is outstanding."""
+        return self._running is not None or self._pending is not None or self._streaming
+
+    async def call(
+        self,
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        timeout_seconds: float | None = None,
+        stoppable: bool = True,
+        keep_late: bool = False,
+        of_stream: bool = False,
+    ) -> T:
+        """Run ``work(*args)``, which sends requests and reads their replies.
+
+        Args:
+            work: what to run.
+            args: for it.
+            timeout_seconds: after which the statement is stopped on the server.
+            stoppable: whether it may be stopped when the caller leaves (a COMMIT may not).
+            keep_late: a result that comes in spite of the timeout is kept (what it wrote is written).
+            of_stream: it belongs to the stream that is open.
+
+        Raises:
+            TimeoutError: it took longer.
+            UsageError: another task uses this connection, or a stream is open on it.
+        """
+        if self._pending is not None:
+            await self.settled()
+        if self._running is not None or (self._streaming and not of_stream):
+            raise UsageError(
+                "this connection runs a statement of another task, or has a stream open, already; a transaction belongs"
+                " to one task at a time, and a stream is ended before the next statement"
+            )
+        task = self._running = asyncio.get_running_loop().create_task(work(*args))
+        try:
+            if timeout_seconds is None:
+                return await asyncio.shield(task)
+            return await self._within(task, timeout_seconds, stoppable, keep_late)
+        except BaseException:
+            if not task.done() and self._pending is None:
+                self._leave(task, stoppable, _PATIENCE_SECONDS)
+            raise
+        finally:
+            self._running = None
+
+    async def settled(self) -> None:
+        """Return once no reply is outstanding that nobody waits for."""
+        pending = self._pending
+        if pending is not None:
+            await asyncio.shield(pending)
+            if self._pending is pending:
+                self._pending = None
+
+    def stream_opens(self) -> None:
+        """From now on until :meth:`stream_ends` only the stream may use the connection."""
+        self._streaming = True
+
+    def stream_ends(self, *, complete: bool) -> None:
+        """The stream is over; without its last row read the statement is stopped and the rest skipped."""
+        self._streaming = False
+        if not complete and self._pending is None and not driver.is_broken(self._raw):
+            task = asyncio.get_running_loop().create_task(driver.skip_rows(self._raw))
+            self._leave(task, True, _PATIENCE_SECONDS)
+
+    # --- within -----------------------------------------------------------------------------------------------------
+
+    async def _within(self, task: asyncio.Task[T], timeout_seconds: float, stoppable: bool, keep_late: bool) -> T:
+        done, _ = await asyncio.wait((task,), timeout=timeout_seconds)
+        if done:
+            return task.result()
+        pending = self._leave(task, stoppable, 0.0)
+        await asyncio.wait((pending,), timeout=_TIMEOUT_GRACE_SECONDS)
+        if not task.done() or task.cancelled():
+            raise TimeoutError
+        error = task.exception()
+        if error is None and keep_late:
+            return task.result()
+        if error is None or is_interruption(error):
+            raise TimeoutError
+        raise error
+
+    def _leave(self, task: asyncio.Task[Any], stoppable: bool, patience_seconds: float) -> asyncio.Task[None]:
+        following = self._follow(task, stoppable, patience_seconds)
+        self._pending = asyncio.get_running_loop().create_task(following)
+        return self._pending
+
+    async def _follow(self, task: asyncio.Task[Any], stoppable: bool, patience_seconds: float) -> None:
+        """Read a reply that nobody waits for. Afterwards the connection is in order, or closed."""
+        try:
+            async with asyncio.timeout(_FOLLOW_SECONDS):
+                if patience_seconds:
+                    await asyncio.wait((task,), timeout=patience_seconds)
+                while stoppable and not task.done():
+                    # Again, because a kill that comes between two statements, or before the first, does nothing.
+                    await self._kill(lambda: not task.done())
+                    await asyncio.wait((task,), timeout=_KILL_AGAIN_SECONDS)
+                await asyncio.wait((task,))
+        except Exception as error:  # the reply cannot be had: no further use of this connection
+            _log.warning(
+                "connection closed, its statement could not be stopped", error=str(error) or "no reply in time"
+            )
+        finally:
+            if not task.done():
+                driver.abort(self._raw)
+                task.cancel()
+            elif not in_order_after(None if task.cancelled() else task.exception()):
+                driver.abort(self._raw)
+
+
+def in_order_after(error: BaseException | None) -> bool:
+    """Whether the whole reply was read although it ended with this error: so it is where the server itself said it.
+
+    Everything else (a value that could not be decoded, a packet out of sequence) leaves the reply half read.
+    """
+    return error is None or (isinstance(error, MySQLError) and server_code(error) is not None)
