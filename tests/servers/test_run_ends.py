@@ -88,6 +88,8 @@ async def test_servers_end_with_their_supervisor() -> None:
     processes = [main, *main.children(recursive=True)]
     supervisor = main.parent()
     assert supervisor is not None
+    # Everybody on the machine may read a command line: nothing secret, and no settings at all, stand in it.
+    assert supervisor.cmdline()[-1].endswith("supervisor.py")
     assert supervisor.pid != os.getpid()
     supervisor.kill()
     _, alive = psutil.wait_procs(processes, timeout=10)

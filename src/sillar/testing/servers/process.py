@@ -109,13 +109,16 @@ class Process:
         # Its own session: Ctrl-C in a terminal reaches the test run alone, and the supervisor follows it.
         with log.open("ab") as errors:
             supervisor = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [sys.executable, "-I", "-S", str(SUPERVISOR), spec],
+                [sys.executable, "-I", "-S", str(SUPERVISOR)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
             )
+        assert supervisor.stdin is not None
         assert supervisor.stdout is not None
+        supervisor.stdin.write(f"{spec}\n".encode())
+        supervisor.stdin.flush()
         answer = supervisor.stdout.readline().split()
         if len(answer) != 2:
             supervisor.wait()

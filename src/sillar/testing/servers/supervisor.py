@@ -2,9 +2,10 @@
 
 It is started by file name with nothing but the standard library, which takes some 20 ms:
 
-    python -I -S supervisor.py '{"argv": […], "runner": 4711, …}'
+    python -I -S supervisor.py
 
-It prints ``pid N`` once the server's process exists, then obeys lines on its standard input: ``signal N main`` or
+The first line of its standard input is a JSON object (``argv``, ``runner``, …; not on the command line, where everybody
+could read it). It prints ``pid N`` once the server's process exists, then obeys further lines: ``signal N main`` or
 ``signal N all`` (every process of the server), each answered by ``ok``. End of input, or the end of the process
 ``runner``, means: end the server, remove its folder, leave. Otherwise it leaves when the server does, with its exit
 status (128 + N after signal N).
@@ -61,10 +62,17 @@ def execute(spec: dict[str, Any]) -> None:
 class Supervisor:
     """Watches one server and everything that it forked."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
+    def __init__(self) -> None:
         self.status: int | None = None
         self.buffer = b""
+        # Not by sys.stdin, whose own buffer would hide from poll() what it read ahead.
+        while b"\n" not in self.buffer:
+            received = os.read(0, 65536)
+            if not received:
+                sys.exit(1)
+            self.buffer += received
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        self.spec: dict[str, Any] = json.loads(line)
 
     def run(self) -> int:
         """Start the server, serve until it or the runner ends; returns the exit status."""
@@ -169,4 +177,4 @@ class Supervisor:
 if __name__ == "__main__":
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    sys.exit(Supervisor(json.loads(sys.argv[1])).run())
+    sys.exit(Supervisor().run())
