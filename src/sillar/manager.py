@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -197,6 +198,8 @@ class DatabaseManager:
     def _built(self, name: str) -> Executor:
         config = self.config.connection(name)
         adapter = open_adapter(config)
+        if config.credentials.password_secret is not None:
+            adapter.current_credentials = partial(resolve_credentials, config.credentials, self._secrets)
         source = adapter.own_source()
         if source is None:
             assert config.pool is not None  # decided by config.connection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from sillar.capabilities import Capabilities, Capability
@@ -82,6 +82,8 @@ class DatabaseAdapter(ABC):
 
     def __init__(self, config: DatabaseConnectionConfig) -> None:
         self.config = config
+        self.current_credentials: Callable[[], Awaitable[DatabaseCredentials]] = self._configured_credentials
+        """Who logs in now; the manager puts the host's secrets manager behind it where the configuration names a secret."""
         self._own: DriverConnection[Any] | None = None
 
     # --- to be provided by each engine ---
@@ -161,6 +163,9 @@ class DatabaseAdapter(ABC):
         own, self._own = self._own, None
         if own is not None:
             await own.close()
+
+    async def _configured_credentials(self) -> DatabaseCredentials:
+        return self.config.credentials
 
     async def _own_connection(self) -> DriverConnection[Any]:
         if self._own is None or self._own.is_closed():

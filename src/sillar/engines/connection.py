@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from sillar.capabilities import Capabilities
 
@@ -34,8 +34,36 @@ class RowShape:
         self.native = native
         self.makers: dict[Any, Any] = {}
 
+    def dicts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """The rows as dicts by column name."""
+        columns = self.columns
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
     def __repr__(self) -> str:
         return f"RowShape{self.columns}"
+
+
+class DocumentShape(RowShape):
+    """A result of documents: each row is a tuple of one mapping, under the column ``document``.
+
+    Attributes:
+        converters: for types that a field may be annotated with, what turns the engine's own values into them
+            (an object id into ``str``). They come before the conversions that all engines share.
+    """
+
+    __slots__ = ("converters",)
+
+    def __init__(
+        self,
+        native: frozenset[type] = NATIVE_EVERYWHERE,
+        converters: Mapping[type, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        super().__init__(("document",), native)
+        self.converters: Mapping[type, Callable[[Any], Any]] = converters or {}
+
+    def dicts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """The documents themselves."""
+        return [row[0] for row in rows]
 
 
 class Reply(NamedTuple):
@@ -43,7 +71,7 @@ class Reply(NamedTuple):
 
     Attributes:
         shape: the columns, or None where the statement returns no rows.
-        rows: tuple-like rows (documents: dicts under a shape of one column named ``document``).
+        rows: tuple-like rows (documents: tuples of one dict, under a :class:`DocumentShape`).
         rows_affected: rows inserted, updated or deleted (for a query: returned).
         last_insert_id: generated key, where the protocol reports one.
     """
@@ -272,3 +300,23 @@ class DriverConnection(ABC, Generic[StatementT]):
     @abstractmethod
     def terminate(self) -> None:
         """Close at once, without a goodbye."""
+
+
+class CopyConnection(Protocol):
+    """What a connection has besides where the capability ``COPY`` is there."""
+
+    async def copy_out(
+        self, query: str, write: Callable[[bytes], Awaitable[None]], timeout_seconds: float | None = None
+    ) -> int:
+        """Stream the result of a query as COPY text to ``write``. Returns the rows copied."""
+        ...
+
+    async def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        source: AsyncIterable[bytes],
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Stream COPY text into a table, all or nothing. Returns the rows copied."""
+        ...

@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 import pydantic
 
-from sillar.engines.connection import RowShape
+from sillar.engines.connection import DocumentShape, RowShape
 from sillar.errors import ResultError
 
 T = TypeVar("T")
@@ -93,6 +93,10 @@ def _misfit(shape: RowShape, into: Any, error: Exception) -> ResultError:
 
 
 def _compile(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
+    if isinstance(shape, DocumentShape):
+        from sillar.execution.document_rows import document_maker  # it takes the conversions below
+
+        return document_maker(shape, into, validate)
     columns = shape.columns
     if into is None:
         return RowMaker(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar, overload
 
-from sillar.capabilities import Capabilities
+from sillar.capabilities import Capabilities, Capability
 from sillar.context import current_deadline
 from sillar.engines.connection import DriverConnection
 from sillar.errors import ResultError
 from sillar.execution import execution as operations
+from sillar.execution.documents import DocumentCollection
 from sillar.execution.execution import Execution, Operation
 from sillar.execution.executor import Executor, time_left
 from sillar.execution.result import QueryResult
@@ -262,12 +263,64 @@ class Statements(ABC):
         Returns:
             the rows inserted.
         """
-        if isinstance(rows, AsyncIterable):
-            rows = [row async for row in rows]
         inserted: int = await self._run_bound(
             operations.bulk_insert, None, timeout_seconds, (table, tuple(columns), rows)
         )
         return inserted
+
+    def documents(self, collection: str) -> DocumentCollection:
+        """The document verbs on one collection.
+
+        Raises:
+            UnsupportedCapabilityError: the engine has none.
+        """
+        self.capabilities.require(Capability.DOCUMENTS, remedy="send SQL text with execute() and its sisters")
+        return DocumentCollection(self, collection)
+
+    async def copy_out(
+        self, query: str, write: Callable[[bytes], Awaitable[None]], *, timeout_seconds: float | None = None
+    ) -> int:
+        """Stream the result of a query in the server's COPY text format, as it comes.
+
+        Args:
+            query: SQL text without parameters.
+            write: awaited with each piece of bytes.
+
+        Returns:
+            the rows copied.
+
+        Raises:
+            UnsupportedCapabilityError: the engine has no COPY; use :meth:`stream`.
+        """
+        self.capabilities.require(Capability.COPY, remedy="use stream()")
+        copied: int = await self._run_bound(operations.copy_out, None, timeout_seconds, (query, write))
+        return copied
+
+    async def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        source: AsyncIterable[bytes],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Stream bytes in the server's COPY text format into a table, all or nothing.
+
+        Args:
+            table: name of the table, possibly qualified; quoted here.
+            columns: names of the columns; quoted here.
+            source: pieces of bytes, cut anywhere.
+
+        Returns:
+            the rows copied.
+
+        Raises:
+            UnsupportedCapabilityError: the engine has no COPY; use :meth:`bulk_insert`.
+        """
+        self.capabilities.require(Capability.COPY, remedy="use bulk_insert()")
+        payload = (table, tuple(columns), source)
+        copied: int = await self._run_bound(operations.copy_in, None, timeout_seconds, payload)
+        return copied
 
     async def _run_bound(self, operation: Operation, bound: Any, timeout_seconds: float | None, payload: Any) -> Any:
         executor = self._executor

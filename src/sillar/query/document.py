@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from sillar.errors import ParameterError
+
+T = TypeVar("T")
 
 DocumentVerb: TypeAlias = Literal[
     "find",
@@ -35,7 +39,7 @@ class DocumentCommand:
     Args:
         collection: name of the collection; empty for the verb ``command``, which addresses the database.
         verb: what to do.
-        arguments: the verb's arguments, named as the MongoDB driver names them (``filter``, ``update``, ``pipeline``, …).
+        arguments: the verb's, named as the MongoDB driver names them (``filter``, ``update``, ``pipeline``, …).
     """
 
     __slots__ = ("arguments", "collection", "verb")
@@ -45,7 +49,7 @@ class DocumentCommand:
 
     @property
     def is_read(self) -> bool:
-        """Whether it certainly does not write. An aggregation may write ($out, $merge) and is read only without those."""
+        """Whether it certainly does not write. An aggregation writes with ``$out`` or ``$merge``."""
         if self.verb == "aggregate":
             return not any("$out" in stage or "$merge" in stage for stage in self.arguments.get("pipeline", ()))
         return self.verb in _READS
@@ -61,3 +65,35 @@ class DocumentCommand:
 
     def __repr__(self) -> str:
         return f"DocumentCommand({self.fingerprint})"
+
+
+def value(given: T) -> T:
+    """Let something from outside into a filter, an update or a document as a value, and only as that.
+
+    A filter is code: ``{"name": {"$ne": None}}`` finds every document. So where a part of it comes from a request, say
+    ``find({"name": value(name)})``. In the expressions of a pipeline, where a string that begins with ``$`` names a
+    field, write ``{"$literal": value(name)}``.
+
+    Returns:
+        ``given`` itself.
+
+    Raises:
+        ParameterError: it is, or contains, a mapping with an operator (a key that begins with ``$``).
+    """
+    if isinstance(given, (Mapping, list, tuple)):
+        _refuse_operators(given)
+    return given
+
+
+def _refuse_operators(given: Any) -> None:
+    if isinstance(given, Mapping):
+        for key, inner in given.items():
+            if isinstance(key, str) and key.startswith("$"):
+                raise ParameterError(
+                    "a value contains an operator (a key that begins with $), and operators never pass as values;"
+                    " check what the caller sent"
+                )
+            _refuse_operators(inner)
+    elif isinstance(given, (list, tuple)):
+        for inner in given:
+            _refuse_operators(inner)

@@ -1,0 +1,92 @@
+"""MongoDB through PyMongo's asyncio client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+from pymongo import AsyncMongoClient
+
+from sillar import errors
+from sillar.capabilities import Capabilities, Capability
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MongoDBConfig
+from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.mongodb.arguments import checked
+from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.connection import MongoDBConnection
+from sillar.engines.mongodb.source import MongoDBSource
+from sillar.errors import ConfigurationError, ConfigurationFault
+from sillar.query.document import DocumentCommand
+from sillar.query.statement import Parameters
+
+_PRESENT: Final = (
+    Capability.DOCUMENTS,
+    Capability.TRANSACTIONS,
+    Capability.REPEATABLE_READ,
+    Capability.CHECK_CONSTRAINTS,
+    Capability.ARRAYS,
+    Capability.NATIVE_UUID,
+    Capability.NATIVE_JSON,
+    Capability.NATIVE_DECIMAL,
+    Capability.NATIVE_TIME_ZONE,
+    Capability.NUL_IN_TEXT,
+    Capability.NAN,
+    Capability.SERVER_SESSIONS,
+    Capability.AUTHENTICATION,
+    Capability.TLS,
+    Capability.DRIVER_POOL,
+)
+
+
+class MongoDBAdapter(DatabaseAdapter):
+    """MongoDB, driven by PyMongo's ``AsyncMongoClient``, which brings its own pool and follows the topology."""
+
+    driver = "pymongo"
+    schemes: ClassVar = ("mongodb", "mongodb+srv")
+    capabilities = Capabilities("MongoDB", _PRESENT)
+
+    def __init__(self, config: DatabaseConnectionConfig) -> None:
+        super().__init__(config)
+        if not isinstance(config, MongoDBConfig):
+            raise errors.UsageError(f"MongoDBAdapter takes a MongoDBConfig, not {type(config).__name__}")
+        if config.source_address is not None:
+            raise ConfigurationError([ConfigurationFault(
+                "source_address", "MongoDBConfig", "PyMongo cannot choose the local address of a connection",
+                "remove it, and route by the operating system")])  # fmt: skip
+        self._mongodb_config = config
+
+    def bind(self, statement: Any, params: Parameters) -> tuple[DocumentCommand, Sequence[Any]]:
+        """Check a command; ``params`` is a mapping of further arguments of its verb."""
+        if not isinstance(statement, DocumentCommand):
+            self.capabilities.require(
+                Capability.SQL, remedy='use session.documents("collection"), or execute a DocumentCommand'
+            )
+        if params and not hasattr(params, "keys"):
+            raise errors.ParameterError(
+                "the parameters of a document command are a mapping: further arguments of its verb"
+            )
+        checked(statement, params)  # type: ignore[arg-type]  # a mapping, or nothing
+        if self._mongodb_config.read_only and not statement.is_read:
+            raise errors.ReadOnlyError(f"{statement.fingerprint} writes, and this database is configured read_only")
+        return statement, (params,) if params else ()
+
+    async def connect(self) -> AsyncMongoClient[dict[str, Any]]:
+        """A client of the driver, connected and logged in. The caller closes it."""
+        return (await self._opened(self.config.credentials)).raw
+
+    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> MongoDBConnection:
+        """A lease on a client of its own, which it closes with itself."""
+        return MongoDBConnection(await self._opened(credentials or self.config.credentials), owned=True)
+
+    def own_source(self) -> MongoDBSource:
+        """The driver's pool, on a new client."""
+        return MongoDBSource(self._mongodb_config, self.capabilities, self.current_credentials)
+
+    async def _opened(self, credentials: DatabaseCredentials) -> MongoDBClient:
+        client = MongoDBClient(self._mongodb_config, credentials, self.capabilities)
+        try:
+            await client.connect()
+        except BaseException:
+            await client.close()
+            raise
+        return client

@@ -1,0 +1,454 @@
+"""A lease on the driver's client: one session of the server, under the contract of all engines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, NoReturn
+
+import pymongo
+from pymongo import ReadPreference, WriteConcern
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import InvalidOperation, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from sillar import errors
+from sillar.capabilities import Capability
+from sillar.engines.connection import (
+    DEFAULT_TRANSACTION,
+    DriverConnection,
+    Isolation,
+    NodeRole,
+    NodeStatus,
+    Reply,
+    RowShape,
+    TransactionOptions,
+)
+from sillar.engines.mongodb.arguments import checked, is_bulk_verb, operation_of
+from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.errors import statement_error
+from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
+from sillar.engines.mongodb.wording import names_in
+from sillar.query.document import DocumentCommand
+
+_BULK_DOCUMENTS: Final = 10_000
+_END_SECONDS: Final = 5.0
+_REMEDY: Final = "run the commands one by one, or use a replica set or a sharded cluster"
+
+
+class MongoDBConnection(DriverConnection[DocumentCommand]):
+    """A lease: the driver's client, and a session of its own on the server.
+
+    The driver takes a socket from its pool for each command, so a lease holds none. What it holds is the session: its
+    commands and cursors can be told apart and killed, and a transaction belongs to it.
+
+    Args:
+        client: the client; ``owned``: closing the lease closes it.
+
+    Attributes:
+        raw: the driver's ``AsyncMongoClient``.
+    """
+
+    __slots__ = ("_broken", "_client", "_closed", "_owned", "_session")
+
+    def __init__(self, client: MongoDBClient, *, owned: bool = False) -> None:
+        super().__init__(client.raw, address=client.address)
+        self._client = client
+        self._owned = owned
+        self._session: AsyncClientSession | None = None
+        self._broken = False
+        self._closed = False
+
+    @property
+    def session(self) -> AsyncClientSession:
+        """The driver's session, with the open transaction if there is one."""
+        session = self._session
+        if session is None:
+            session = self._session = self._client.raw.start_session(causal_consistency=False)
+        return session
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    async def fetch(
+        self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Sequence[Any]]:
+        reply = await self._perform(statement, args, timeout_seconds)
+        return reply.shape or _NOTHING, reply.rows
+
+    async def fetch_row(
+        self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> tuple[RowShape, Any | None]:
+        reply = await self._perform(statement, args, timeout_seconds, first=True)
+        return reply.shape or _NOTHING, reply.rows[0] if reply.rows else None
+
+    async def run(self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
+        return await self._perform(statement, args, timeout_seconds)
+
+    async def run_many(
+        self, statement: DocumentCommand, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        """Run a command once per set of further arguments, all or nothing where the deployment has transactions.
+
+        Where it has none, an error says how much was written before it.
+        """
+        sets = list(args)
+        verb = statement.verb
+
+        async def one_by_one() -> int:
+            affected = 0
+            for each in sets:
+                affected += (await self._perform(statement, each, timeout_seconds)).rows_affected
+            return affected
+
+        async def together() -> int:
+            operations = [operation_of(verb, checked(statement, each[0] if each else None)) for each in sets]
+            bulk = DocumentCommand(statement.collection, "bulk_write", {"operations": operations})
+            return (await self._perform(bulk, (), timeout_seconds)).rows_affected
+
+        return await self._all_or_nothing(together if is_bulk_verb(verb) else one_by_one)
+
+    async def stream(
+        self, statement: DocumentCommand, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
+    ) -> AsyncIterator[tuple[RowShape, Sequence[Any]]]:
+        if statement.verb not in ("find", "aggregate"):
+            reply = await self._perform(statement, args, timeout_seconds)
+            if reply.shape is not None:
+                yield reply.shape, reply.rows
+            return
+        call = self._call(statement, args)
+        shape, limit = self._client.shape, timeout_seconds or self._client.statement_timeout
+        cursor: Any = None
+        try:
+            while True:
+                with _within(limit), self._running():
+                    if cursor is None:
+                        cursor = await cursor_of(call, statement.verb, batch_rows)
+                    documents = await cursor.to_list(batch_rows)
+                if not documents:
+                    return
+                yield shape, list(zip(documents))
+        except GeneratorExit:
+            await self._close_cursor(cursor)
+            raise
+        except BaseException as error:
+            self._raise(error, statement, limit)
+
+    async def bulk_insert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Insert documents by ``insert_many``, in one transaction where the deployment has them.
+
+        Where it has none, the documents before a refused one stay, and the error says how many. A transaction may not
+        last longer than the server's ``transactionLifetimeLimitSeconds`` (60 by default).
+        """
+        inserted = 0
+
+        async def insert() -> int:
+            nonlocal inserted
+            for documents in _chunks(columns, rows):
+                command = DocumentCommand(table, "insert_many", {"documents": documents})
+                inserted += (await self._perform(command, (), timeout_seconds)).rows_affected
+            return inserted
+
+        try:
+            return await self._all_or_nothing(insert)
+        except errors.DatabaseError as error:
+            if not isinstance(rows, Sequence):
+                error.safe_to_retry = False  # the rows are consumed
+            if isinstance(error, errors.StatementError) and self._writes_stay:
+                inserted += error.detail.get("inserted", 0)
+                error.detail = {**error.detail, "inserted": inserted}
+                error.args = (f"{error.args[0]}; the {inserted} documents before it were written and stay",)
+            raise
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
+        """Begin a transaction: majority write concern; snapshot read concern for repeatable read.
+
+        Nothing is sent: the server begins with the first command.
+        """
+        self._client.capabilities.require(Capability.TRANSACTIONS, remedy=_REMEDY)
+        snapshot = options.isolation is Isolation.REPEATABLE_READ
+        try:
+            await self.session.start_transaction(
+                read_concern=ReadConcern("snapshot") if snapshot else None,
+                write_concern=WriteConcern("majority"),
+                read_preference=ReadPreference.PRIMARY,
+            )
+        except BaseException as error:
+            self._raise(error, None, None)
+        self.in_transaction = True
+
+    async def commit(self) -> None:
+        session = self.session
+        self.in_transaction = False
+        if self._broken:
+            await self._abandon_session()
+            raise errors.SerializationError(
+                "a command of this transaction was cancelled or lost its connection, so the transaction was aborted;"
+                " run it again"
+            ).at(node=self.address)
+        try:
+            await session.commit_transaction()
+        except PyMongoError as error:
+            if error.has_error_label("UnknownTransactionCommitResult"):
+                self._drop_session()
+                raise errors.CommitUnknownError(
+                    f"COMMIT was sent to {self.address} and its outcome is not known ({type(error).__name__}); the"
+                    " transaction may or may not have been applied: look before you run it again"
+                ).at(node=self.address) from error
+            self._raise(error, None, None, transactional=True)
+        except BaseException as error:
+            self._raise(error, None, None)
+
+    async def rollback(self) -> None:
+        was_open, self.in_transaction = self.in_transaction, False
+        if self._broken:
+            await self._abandon_session()
+        elif was_open and self._session is not None and self._session.in_transaction:
+            with pymongo.timeout(_END_SECONDS):
+                await self._session.abort_transaction()
+
+    async def savepoint(self, name: str) -> None:
+        self._refuse_savepoint()
+
+    async def release_savepoint(self, name: str) -> None:
+        self._refuse_savepoint()
+
+    async def rollback_to_savepoint(self, name: str) -> None:
+        self._refuse_savepoint()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def ping(self) -> None:
+        try:
+            await self.raw.admin.command("ping", session=self.session)
+        except BaseException as error:
+            self._raise(error, None, None)
+
+    async def reset(self) -> None:
+        """Abort what is open and begin a new session with the next command."""
+        self.in_transaction = False
+        await self._abandon_session()
+        self.dirty = False
+
+    async def cancel(self) -> None:
+        if self._session is not None:
+            await self._client.killer.kill_now(self._session.session_id)
+
+    async def probe(self) -> NodeStatus:
+        try:
+            hello = await self.raw.admin.command("hello", read_preference=self.raw.read_preference)
+            build = await self.raw.admin.command("buildInfo", read_preference=self.raw.read_preference)
+        except BaseException as error:
+            self._raise(error, None, None)
+        version = str(build["version"])
+        capabilities = self._client.capabilities.named(f"MongoDB {version}")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            capabilities = capabilities.without(
+                Capability.TRANSACTIONS, "a standalone server has no transactions; run it as a replica set of one"
+            )
+        self._client.capabilities = capabilities
+        writable = bool(hello.get("isWritablePrimary"))
+        role = NodeRole.PRIMARY if writable else NodeRole.REPLICA if hello.get("secondary") else NodeRole.UNKNOWN
+        return NodeStatus(
+            version=version,
+            role=role,
+            read_only=not writable or bool(hello.get("readOnly")) or self._client.config.read_only,
+            capabilities=capabilities,
+            address=str(hello.get("me") or self.address),
+        )
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._abandon_session()
+        if self._owned:
+            await self._client.close()
+
+    def terminate(self) -> None:
+        self.in_transaction = False
+        if not self._closed:
+            self._closed = True
+            self._drop_session()
+            if self._owned:
+                self._client.spawn(self._client.close())
+
+    # --- within -----------------------------------------------------------------------------------------------------
+
+    def _call(self, statement: DocumentCommand, args: Sequence[Any], first: bool = False) -> Call:
+        arguments = checked(statement, args[0]) if args else statement.arguments
+        client = self._client
+        return Call(client.database, statement.collection, arguments, self.session, client.shape, first)
+
+    async def _perform(
+        self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None, *, first: bool = False
+    ) -> Reply:
+        limit = timeout_seconds or self._client.statement_timeout
+        try:
+            call = self._call(statement, args, first)
+            with self._running():
+                if limit is None:
+                    return await VERBS[statement.verb](call)
+                with pymongo.timeout(limit):
+                    return await VERBS[statement.verb](call)
+        except BaseException as error:
+            self._raise(error, statement, limit)
+
+    def _running(self) -> _Running:
+        return _Running(self._client)
+
+    @property
+    def _writes_stay(self) -> bool:
+        return not self._client.capabilities.has(Capability.TRANSACTIONS)
+
+    async def _all_or_nothing(self, work: Callable[[], Awaitable[int]]) -> int:
+        if self.in_transaction or self._writes_stay:
+            return await work()
+        await self.begin()
+        try:
+            affected = await work()
+        except BaseException:
+            await self.rollback()
+            raise
+        await self.commit()
+        return affected
+
+    async def _close_cursor(self, cursor: Any) -> None:
+        """Close the cursor on the server; a stream that is left has no other way to end there."""
+        if cursor is None:
+            return
+        try:
+            with pymongo.timeout(_END_SECONDS):
+                await cursor.close()
+        except PyMongoError:
+            self._drop_session()  # killing the session takes the cursor along
+
+    def _drop_session(self) -> None:
+        """Leave the session, and have what it still runs killed."""
+        session, self._session = self._session, None
+        self._broken = False
+        if session is not None:
+            self._client.killer.kill(session.session_id)
+            self._client.spawn(_end(session))
+
+    async def _abandon_session(self) -> None:
+        """The same, but what it held is free when this returns; an idle session is only given back."""
+        session, self._session = self._session, None
+        broken, self._broken = self._broken, False
+        if session is None:
+            return
+        if broken or session.in_transaction:
+            await self._client.killer.kill_now(session.session_id)
+        await _end(session)
+
+    def _refuse_savepoint(self) -> NoReturn:
+        self._client.capabilities.require(
+            Capability.SAVEPOINTS, remedy="end the outer transaction first; MongoDB cannot nest them"
+        )
+        raise AssertionError("unreachable: MongoDB has no savepoints")
+
+    def _raise(
+        self,
+        error: BaseException,
+        statement: DocumentCommand | None,
+        timeout_seconds: float | None,
+        *,
+        transactional: bool = False,
+    ) -> NoReturn:
+        """Raise the error in Sillar's terms, and note what state the session is in."""
+        if isinstance(error, errors.DatabaseError):
+            raise error
+        in_transaction = self.in_transaction or transactional
+        translated = statement_error(
+            error,
+            node=self.address,
+            collection=statement.collection if statement is not None else "",
+            names=names_in(statement.arguments) if statement is not None else (),
+            safe_to_retry=statement is not None and statement.is_read,
+            in_transaction=in_transaction,
+            timeout_seconds=timeout_seconds,
+            failures=self._client.failures(),
+        )
+        if translated is None or isinstance(translated, (errors.ConnectionLostError, errors.StatementTimeoutError)):
+            self._leave_running()
+        if translated is None:
+            raise error
+        if isinstance(translated, errors.PoolTimeoutError):
+            translated = errors.PoolTimeoutError(
+                f"{self._client.numbers()}; no connection came free within {self._wait_seconds(timeout_seconds):.3g} s;"
+                " raise max_connections, or run fewer commands at once"
+            ).at(node=self.address)
+        if isinstance(translated, errors.ParameterError):
+            raise translated from None  # the driver's message may quote the document
+        raise translated from error
+
+    def _wait_seconds(self, timeout_seconds: float | None) -> float:
+        return timeout_seconds if timeout_seconds is not None else self._client.pool_config.connection_timeout
+
+    def _leave_running(self) -> None:
+        """Something of this session may still run on the server: it was cancelled, or its reply is lost."""
+        if self.in_transaction:
+            self._broken = True  # the rollback kills it, and waits for that
+            if self._session is not None:
+                self._client.killer.kill(self._session.session_id)
+        else:
+            self._drop_session()
+
+
+class _Running:
+    """Counts a command while it runs, and refuses one more when too many wait."""
+
+    __slots__ = ("_activity", "_client")
+
+    def __init__(self, client: MongoDBClient) -> None:
+        self._client = client
+        self._activity = client.activity
+
+    def __enter__(self) -> None:
+        activity, limit = self._activity, self._client.pool_config.waiting_max
+        if activity.running >= limit and activity.waiting >= limit:
+            activity.refused += 1
+            raise errors.PoolExhaustedError(
+                f"{self._client.numbers()}; waiting_max={limit} callers wait already;"
+                " raise max_connections, or shed load upstream"
+            )
+        activity.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._activity.running -= 1
+
+
+_NOTHING: Final = RowShape(())
+
+
+def _within(seconds: float | None) -> AbstractContextManager[Any]:
+    return nullcontext() if seconds is None else pymongo.timeout(seconds)
+
+
+async def _end(session: AsyncClientSession) -> None:
+    with pymongo.timeout(_END_SECONDS):
+        try:
+            await session.end_session()
+        except (PyMongoError, InvalidOperation):
+            return  # it was killed, or its server is gone
+
+
+def _chunks(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    chunk: list[Mapping[str, Any]] = []
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(columns):
+            raise errors.ParameterError(f"row {number} has {len(row)} values for {len(columns)} columns")
+        chunk.append(dict(zip(columns, row, strict=True)))
+        if len(chunk) == _BULK_DOCUMENTS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,275 @@
+"""PyMongo's exceptions in Sillar's hierarchy.
+
+Source: MongoDB manual, "Error Codes"; driver specifications, "Transactions" (error labels) and "Retryable Writes".
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+import bson.errors
+import pymongo.errors as driver
+
+from sillar import errors
+from sillar.engines.mongodb.wording import plain_message
+
+_STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
+    11000: errors.UniqueViolationError,
+    11001: errors.UniqueViolationError,
+    12582: errors.UniqueViolationError,
+    121: errors.CheckViolationError,
+    112: errors.SerializationError,
+    24: errors.LockTimeoutError,
+    50: errors.StatementTimeoutError,
+    262: errors.StatementTimeoutError,
+    14031: errors.DiskFullError,
+    2: errors.StatementSyntaxError,
+    9: errors.StatementSyntaxError,
+    14: errors.StatementSyntaxError,
+    26: errors.StatementSyntaxError,
+    27: errors.StatementSyntaxError,
+    40: errors.StatementSyntaxError,
+    52: errors.StatementSyntaxError,
+    59: errors.StatementSyntaxError,
+    73: errors.StatementSyntaxError,
+    168: errors.StatementSyntaxError,
+    40324: errors.StatementSyntaxError,
+    40415: errors.StatementSyntaxError,
+    10107: errors.ReadOnlyError,
+    13435: errors.ReadOnlyError,
+    10058: errors.ReadOnlyError,
+    189: errors.ReadOnlyError,
+}
+_AUTHENTICATION: Final = frozenset({11, 13, 18, 8000})
+_LOST: Final = frozenset({6, 7, 89, 91, 9001, 11600, 11602, 13436})
+_INDEX: Final = re.compile(r"index:\s+(\S+)")
+_HANDSHAKE: Final = "SystemOverloadedError"
+"""The driver's label for what broke while a connection was being opened."""
+
+
+def statement_error(
+    error: BaseException,
+    *,
+    node: str,
+    collection: str,
+    names: Collection[str] = (),
+    safe_to_retry: bool = False,
+    in_transaction: bool = False,
+    timeout_seconds: float | None = None,
+    failures: Collection[BaseException] = (),
+) -> errors.DatabaseError | None:
+    """The error for a failed command, or None where it is none of the driver's (a cancellation, a defect).
+
+    Args:
+        node: where it ran.
+        collection: on which collection.
+        names: names of fields and operators in the command, which a message may repeat; everything else in quotes could
+            be a value.
+        safe_to_retry: whether the command certainly did not write.
+        in_transaction: a transaction was open.
+        timeout_seconds: the time it was allowed.
+        failures: what the driver's monitors met last.
+    """
+    translated = parameter_error(error)
+    if translated is None and isinstance(error, (driver.NotPrimaryError, driver.OperationFailure)):
+        translated = _server_error(error, collection, names, safe_to_retry, in_transaction, timeout_seconds)
+    elif translated is None and isinstance(error, driver.PyMongoError):
+        translated = _driver_error(error, node, safe_to_retry or in_transaction, timeout_seconds, failures)
+    return None if translated is None else translated.at(node=node)
+
+
+def parameter_error(error: BaseException) -> errors.DatabaseError | None:
+    """The error for what the driver refused to send, or None. The driver's own message may quote the document."""
+    if isinstance(error, driver.DocumentTooLarge):
+        return errors.ParameterError(
+            "a document is larger than the server takes (16 MiB, as a rule); store large data in GridFS or outside"
+        )
+    if isinstance(error, OverflowError):
+        return errors.ParameterError(
+            "an integer needs more than the 64 bits that MongoDB has; send it as text or Decimal"
+        )
+    if isinstance(error, (bson.errors.BSONError, UnicodeError)):
+        what = ""
+        if "keys must" in str(error) or "must not contain" in str(error) or "key" in str(error):
+            what = ": keys are strings without NUL characters"
+        return errors.ParameterError(f"a document cannot be encoded as BSON ({type(error).__name__}){what}")
+    if isinstance(error, (TypeError, ValueError, driver.InvalidOperation, driver.ConfigurationError)):
+        return errors.ParameterError(f"the driver refused the arguments: {plain_message(str(error), ())}")
+    return None
+
+
+def _server_error(
+    error: driver.NotPrimaryError | driver.OperationFailure,
+    collection: str,
+    names: Collection[str],
+    safe_to_retry: bool,
+    in_transaction: bool,
+    timeout_seconds: float | None,
+) -> errors.DatabaseError:
+    details: Mapping[str, Any] = error.details if isinstance(error.details, Mapping) else {}
+    first, counts = _first_write_error(details)
+    code = int(first.get("code") or getattr(error, "code", None) or details.get("code") or 0)
+    message = plain_message(str(first.get("errmsg") or details.get("errmsg") or "the server gave no reason"), names)
+    if code in _AUTHENTICATION:
+        return errors.AuthenticationError(
+            f"the server refuses this user: {message} [{code}]; check user, password and roles"
+        )
+    if code in _LOST:
+        return errors.ConnectionLostError(
+            f"the server ended the operation: {message} [{code}]", safe_to_retry=safe_to_retry
+        )
+    kind = _STATEMENT_ERRORS.get(code, errors.UnknownStatementError)
+    if error.has_error_label("TransientTransactionError"):
+        kind = errors.SerializationError
+        if code == 251:
+            message = "the server has aborted this transaction (an earlier error, a conflict, or its time limit)"
+    if isinstance(error, driver.BulkWriteError) and code == 0:
+        return _write_concern_error(details, counts)
+    if isinstance(error, driver.WriteConcernError):
+        return _write_concern_error({"writeConcernErrors": [details]}, counts)
+    constraint = column = None
+    if kind is errors.UniqueViolationError:
+        constraint, column = _violated_index(first or details)
+        message = f"{collection} has a document with this value of {column or 'the key'} already" + (
+            f" (index {constraint})" if constraint else ""
+        )
+    elif kind is errors.CheckViolationError:
+        column = _violated_property(first or details)
+        message = f"a document does not pass the validator of {collection}" + (f" (field {column})" if column else "")
+    elif kind is errors.StatementTimeoutError:
+        message = _timeout_message(timeout_seconds)
+    return kind(
+        f"{message} [{code}]", code=code, constraint=constraint, table=collection or None, column=column, detail=counts
+    )
+
+
+def _first_write_error(details: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, int]]:
+    """The first refused document of a bulk write, and how much was written before it."""
+    counts = {
+        word: int(details[name])
+        for name, word in (
+            ("nInserted", "inserted"),
+            ("nMatched", "matched"),
+            ("nModified", "modified"),
+            ("nRemoved", "deleted"),
+            ("nUpserted", "upserted"),
+        )
+        if name in details
+    }
+    refused = details.get("writeErrors") or []
+    if not refused:
+        return {}, counts
+    counts["index"] = int(refused[0].get("index", 0))
+    return refused[0], counts
+
+
+def _write_concern_error(details: Mapping[str, Any], counts: Mapping[str, int]) -> errors.DatabaseError:
+    first = (details.get("writeConcernErrors") or [{}])[0]
+    code = int(first.get("code") or 64)
+    return errors.UnknownStatementError(
+        f"the write was applied, but not confirmed by as many members as asked for [{code}]; look before you repeat it",
+        code=code,
+        detail=counts,
+    )
+
+
+def _violated_index(details: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    found = _INDEX.search(str(details.get("errmsg", "")))
+    pattern = details.get("keyPattern")
+    return found[1] if found else None, ", ".join(pattern) if isinstance(pattern, Mapping) else None
+
+
+def _violated_property(details: Mapping[str, Any]) -> str | None:
+    return next(_properties(details.get("errInfo")), None)
+
+
+def _properties(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if "propertyName" in node:
+            yield str(node["propertyName"])
+        yield from map(str, node.get("missingProperties", ()))
+        for inner in node.values():
+            yield from _properties(inner)
+    elif isinstance(node, (list, tuple)):
+        for inner in node:
+            yield from _properties(inner)
+
+
+def _timeout_message(timeout_seconds: float | None) -> str:
+    limit = "the time allowed" if timeout_seconds is None else f"{timeout_seconds:.3g} s"
+    return f"the command ran longer than {limit} and was ended on the server; raise the limit or look at its plan"
+
+
+def _driver_error(
+    error: driver.PyMongoError,
+    node: str,
+    safe_to_retry: bool,
+    timeout_seconds: float | None,
+    failures: Collection[BaseException],
+) -> errors.DatabaseError:
+    if isinstance(error, driver.WaitQueueTimeoutError):
+        return errors.PoolTimeoutError("no connection of the driver's pool came free in time")
+    if isinstance(error, driver.ServerSelectionTimeoutError):
+        return connect_error(error, node=node, failures=failures)
+    if isinstance(error, driver.ConnectionFailure):
+        if error.has_error_label(_HANDSHAKE) or _certificate_failure(error) is not None:
+            return connect_error(error, node=node)
+        if error.timeout and timeout_seconds is not None:
+            return errors.StatementTimeoutError(_timeout_message(timeout_seconds), code=50)
+        return errors.ConnectionLostError(
+            f"the connection to {node} broke ({type(error).__name__})", safe_to_retry=safe_to_retry
+        )
+    return errors.UnknownStatementError(f"{type(error).__name__}: {plain_message(str(error), ())}")
+
+
+def connect_error(
+    error: BaseException, *, node: str, failures: Collection[BaseException] = (), seconds: float | None = None
+) -> errors.DatabaseError:
+    """The error for a failed connect.
+
+    Args:
+        node: where it should have led.
+        failures: what the driver's monitors met last, one for each server.
+        seconds: how long servers were looked for.
+    """
+    certificate = next((found for each in (error, *failures) if (found := _certificate_failure(each))), None)
+    if isinstance(certificate, ssl.SSLCertVerificationError):
+        return errors.CertificateError(
+            f"the certificate of {node} is not trusted: {certificate.verify_message};"
+            " give the right ca_file or server_hostname"
+        ).at(node=node)
+    if certificate is not None or "SSL handshake failed" in str(error):
+        reason = getattr(certificate, "reason", None) or "the handshake failed"
+        return errors.CertificateError(f"TLS with {node} failed: {reason}").at(node=node)
+    if isinstance(error, driver.OperationFailure) and error.code in _AUTHENTICATION:
+        return errors.AuthenticationError(
+            f"{node} refuses the login: {plain_message(str((error.details or {}).get('errmsg', '')), ())}"
+            f" [{error.code}]; check user, password and auth_source"
+        ).at(node=node)
+    looked = f" within {seconds:g} s" if seconds is not None else ""
+    why = next((f": {_reason(cause)}" for cause in failures), "")
+    if isinstance(error, driver.ServerSelectionTimeoutError):
+        return errors.ConnectError(f"no suitable server was found at {node}{looked}{why}").at(node=node)
+    return errors.ConnectError(
+        f"{node} cannot be reached ({type(error).__name__});"
+        " a server at its limit of connections closes new ones at once"
+    ).at(node=node)
+
+
+def _reason(error: BaseException) -> str:
+    inner = error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    return str(inner).partition(" (configured timeouts")[0] or type(inner).__name__
+
+
+def _certificate_failure(error: BaseException) -> ssl.SSLError | None:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,225 @@
+"""The driver's pool, as a source of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from sillar import errors
+from sillar.capabilities import Capabilities
+from sillar.config import DatabaseCredentials, MongoDBConfig
+from sillar.engines.connection import DriverConnection
+from sillar.engines.health import PoolHealth
+from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.connection import MongoDBConnection
+
+_PING_SECONDS = 1.5
+
+
+class MongoDBSource:
+    """Leases on one client, whose driver pools the sockets and follows the topology.
+
+    A lease costs nothing and is had at once; waiting for a socket happens inside each command, bounded by
+    ``connection_timeout`` or by the command's own timeout, where it has one.
+
+    Args:
+        config: the database.
+        capabilities: what the engine can do at best.
+        credentials: asked once, when the source opens.
+    """
+
+    def __init__(
+        self,
+        config: MongoDBConfig,
+        capabilities: Capabilities,
+        credentials: Callable[[], Awaitable[DatabaseCredentials]],
+    ) -> None:
+        self.config = config
+        self.name = config.database
+        self._capabilities = capabilities
+        self._credentials = credentials
+        self._client: MongoDBClient | None = None
+        self._is_up = False
+        self._closing = False
+        self._idle: list[MongoDBConnection] = []
+        self._leased: set[DriverConnection[Any]] = set()
+        self._returned = asyncio.Event()
+        self._connecting = asyncio.Lock()
+        self._restoring: set[asyncio.Task[None]] = set()
+
+    @property
+    def client(self) -> MongoDBClient:
+        """The client, while the source is open.
+
+        Raises:
+            PoolClosedError: it is not.
+        """
+        if self._client is None or self._closing:
+            raise errors.PoolClosedError(f"the pool of {self.name!r} is closed").at(database=self.name)
+        return self._client
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect the driver's client and log in.
+
+        Raises:
+            ConnectError: or one of its kinds; for servers that are down only if ``on_unavailable`` is ``fail``.
+        """
+        client = MongoDBClient(self.config, await self._credentials(), self._capabilities)
+        self._client, self._closing = client, False
+        try:
+            await client.connect()
+            self._is_up = True
+        except errors.ConnectError as error:
+            if client.pool_config.on_unavailable == "fail" or error.permanent:
+                await self.close(0.0)
+                raise
+        except BaseException:
+            await self.close(0.0)
+            raise
+
+    async def close(self, drain_seconds: float | None = None) -> None:
+        """Refuse new callers, wait for the leases, close the client. Once more does nothing."""
+        client = self._client
+        if client is None:
+            return
+        self._closing = True
+        drain = client.pool_config.drain_timeout if drain_seconds is None else drain_seconds
+        deadline = time.monotonic() + drain
+        while self._leased and (left := deadline - time.monotonic()) > 0:
+            self._returned.clear()
+            try:
+                await asyncio.wait_for(self._returned.wait(), left)
+            except TimeoutError:
+                break
+        self._client = None
+        if self._restoring:
+            await asyncio.wait(tuple(self._restoring))
+        for connection in [*self._idle, *self._leased]:
+            connection.terminate() if connection.leased else await connection.close()
+        self._idle.clear()
+        await client.close()
+
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    def try_acquire(self) -> DriverConnection[Any] | None:
+        """A lease, or None while no server has been reached yet."""
+        if self._client is None or self._closing or not self._is_up:
+            return None
+        connection = self._idle.pop() if self._idle else MongoDBConnection(self._client)
+        connection.leased = True
+        connection.borrowed_at = time.monotonic()
+        self._leased.add(connection)
+        return connection
+
+    async def acquire_connection(self, timeout_seconds: float | None = None) -> DriverConnection[Any]:
+        """A lease; waits only until a server has been reached for the first time.
+
+        Raises:
+            PoolClosedError: the source is closed or closing.
+            ConnectError: no server can be reached.
+        """
+        client = self.client
+        if not self._is_up:
+            async with self._connecting:
+                if not self._is_up:
+                    try:
+                        await client.connect(timeout_seconds)
+                    except errors.DatabaseError as error:
+                        raise error.at(database=self.name) from error.__cause__
+                    self._is_up = True
+        connection = self.try_acquire()
+        if connection is None:
+            raise errors.PoolClosedError(f"the pool of {self.name!r} is closed").at(database=self.name)
+        return connection
+
+    def release_connection(self, connection: DriverConnection[Any]) -> None:
+        """Give a lease back.
+
+        Raises:
+            UsageError: it is not leased.
+        """
+        if not connection.leased:
+            raise errors.UsageError(f"a lease of {self.name!r} was released twice")
+        connection.leased = False
+        connection.holder = None
+        connection.place = None
+        self._leased.discard(connection)
+        self._returned.set()
+        if not isinstance(connection, MongoDBConnection) or connection.is_closed():
+            return
+        if connection.dirty or connection.in_transaction:
+            task = asyncio.get_running_loop().create_task(self._restore(connection))
+            self._restoring.add(task)
+            task.add_done_callback(self._restoring.discard)
+        else:
+            self._idle.append(connection)
+
+    async def _restore(self, connection: MongoDBConnection) -> None:
+        await connection.reset()
+        self._idle.append(connection)
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> PoolHealth:
+        """The figures of the driver's pools, all servers together."""
+        client = self._client
+        if client is None:
+            return PoolHealth(self.name, healthy=False, reason="closed")
+        activity, pool = client.activity, client.pool_config
+        servers = client.raw.topology_description.server_descriptions().values()
+        known = sum(each.is_server_type_known for each in servers)
+        oldest = min((each.borrowed_at for each in self._leased), default=None)
+        return PoolHealth(
+            name=self.name,
+            healthy=known > 0,
+            reason="" if known else "no server answers",
+            connections_min=pool.min_connections * max(1, known),
+            connections_max=pool.max_connections * max(1, known),
+            open=activity.open,
+            idle=max(0, activity.open - activity.leased),
+            leased=activity.leased,
+            restoring=len(self._restoring),
+            connecting=activity.connecting,
+            waiting=activity.waiting,
+            opened_total=activity.opened,
+            closed_total=activity.closed,
+            lost_total=activity.lost,
+            connect_failures_total=activity.connect_failures,
+            acquired_total=activity.acquired,
+            waited_total=activity.waited,
+            timeouts_total=activity.timeouts,
+            refused_total=activity.refused,
+            wait_seconds_total=activity.wait_seconds,
+            oldest_lease_seconds=0.0 if oldest is None else time.monotonic() - oldest,
+            detail={
+                "leases": len(self._leased),
+                "servers": len(servers),
+                "servers_known": known,
+                "has_primary": sum(each.is_writable for each in servers),
+                "primary_changes_total": client.topology.primary_changes,
+                "pools_cleared_total": activity.clears,
+            },
+        )
+
+    async def health_check(self) -> PoolHealth:
+        """The figures, and whether a server answers.
+
+        Where the application uses every connection, nothing is sent: the driver's monitor has a socket of its own.
+        """
+        health = self.stats()
+        client = self._client
+        if client is None or (health.waiting and health.leased >= client.pool_config.max_connections):
+            return health
+        try:
+            await client.connect(_PING_SECONDS)
+        except errors.DatabaseError as error:
+            return replace(self.stats(), healthy=False, reason=str(error))
+        return self.stats()
+
+    def __repr__(self) -> str:
+        return f"<MongoDBSource of {self.config.display_name}, {'open' if self._client is not None else 'closed'}>"
