@@ -13,7 +13,7 @@ from tests.fastapi.quarry import Quarry, application, client_of, served, until
 
 from sillar import DatabaseSession
 from sillar.errors import UsageError
-from sillar.fastapi import DatabaseSessionDep, DatabaseTransactionDep, ManagerDep
+from sillar.fastapi import DatabaseSessionDep, DatabaseTransactionDep, ManagerDep, RequestContextMiddleware
 from sillar.testing.servers.port import HOST
 
 SLEEP = "SELECT pg_sleep(60) /* of this test */"
@@ -175,6 +175,66 @@ async def test_a_body_that_comes_slowly_arrives_whole(app: FastAPI) -> None:
     async with served(app) as url, httpx2.AsyncClient(base_url=url) as client:
         for path in ("/length", "/length?first_sleep=0.3", "/length?first_sleep=0.8"):
             assert (await client.post(path, content=slowly())).json() == 6 * 512 * 256
+
+
+class Upload:
+    """The server's side of a request with a body of many parts; the client leaves after it."""
+
+    def __init__(self, parts: int) -> None:
+        self.messages: list[dict[str, Any]] = [
+            {"type": "http.request", "body": bytes([number]), "more_body": number < parts - 1}
+            for number in range(parts)
+        ]
+        self.read = 0
+        self._is_reading = False
+
+    async def receive(self) -> Any:
+        assert not self._is_reading, "servers expect one reader at a time"
+        self._is_reading = True
+        await asyncio.sleep(0.15)
+        self._is_reading = False
+        if self.read < len(self.messages):
+            self.read += 1
+            return self.messages[self.read - 1]
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None: ...
+
+
+async def test_no_body_is_hoarded_and_only_one_reads(app: FastAPI) -> None:
+    """While the application does not read, one part waits for it; while it reads, nobody else does."""
+    upload, seen = Upload(4), []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.8)
+        seen.append(upload.read)
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+        seen.append(body)
+
+    scope = {"type": "http", "headers": [], "path": "/"}
+    await RequestContextMiddleware(inner)(scope, upload.receive, upload.send)
+    assert seen == [1, bytes([0, 1, 2, 3])]
+
+
+async def test_who_reads_the_end_is_not_cancelled(app: FastAPI) -> None:
+    """An application that waits for the client itself, as streams do, decides itself what follows."""
+    upload, ended = Upload(0), []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        ended.append((await receive())["type"])
+        await asyncio.sleep(0.5)
+        ended.append("in its own time")
+
+    async def inner_that_joins_later(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.2)  # by then the middleware reads
+        await inner(scope, receive, send)
+
+    scope = {"type": "http", "headers": [], "path": "/"}
+    for each in (inner, inner_that_joins_later):
+        await RequestContextMiddleware(each)(scope, upload.receive, upload.send)
+    assert ended == ["http.disconnect", "in its own time"] * 2
 
 
 async def test_a_cancellation_by_somebody_else_goes_through(app: FastAPI) -> None:

@@ -63,6 +63,15 @@ async def test_alive_without_any_database(tmp_path: Path) -> None:
     assert not (tmp_path / "quarry.db").exists()
 
 
+async def test_closed_is_unready_at_once(tmp_path: Path) -> None:
+    """An answer is remembered for a second, but not beyond the end of the manager."""
+    manager = DatabaseManager.from_url(f"sqlite:///{tmp_path}/quarry.db")
+    async with client_of(health_of(manager)) as client:
+        async with manager:
+            assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 503
+
+
 async def test_a_busy_pool_is_ready_without_a_wait(postgresql_quarry: Quarry) -> None:
     """All connections leased, callers waiting: readiness neither queues behind them nor says unready."""
     manager = postgresql_quarry.manager

@@ -172,7 +172,13 @@ class _Client:
         self._watch_later()
 
     async def receive(self) -> Message:
-        """The next message, for the application."""
+        """The next message, for the application. One that hears of the end here decides itself what follows."""
+        message = await self._next()
+        if message["type"] == "http.disconnect":
+            self.stop_watching()
+        return message
+
+    async def _next(self) -> Message:
         self._waiting += 1
         try:
             while not self._read:
