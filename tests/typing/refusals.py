@@ -1,4 +1,4 @@
-"""What the type checkers have to refuse: each comment names the error, and one that is not needed is an error itself."""
+"""What the type checkers have to refuse: each comment names the error; one that is not needed is an error itself."""
 
 from __future__ import annotations
 
