@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sillar.engines.connection import DriverConnection
+from sillar.engines.connection import CopyConnection, DriverConnection
 
-Operation = Callable[[DriverConnection[Any], "Execution"], Awaitable[Any]]
+Operation = Callable[[Any, "Execution"], Awaitable[Any]]
 """How an execution runs on a connection."""
 
 
@@ -112,3 +112,15 @@ def bulk_insert(connection: DriverConnection[Any], execution: Execution) -> Awai
     """The rows of the payload ``(table, columns, rows)`` → rows inserted."""
     table, columns, values = execution.payload
     return connection.bulk_insert(table, columns, values, execution.timeout_seconds)
+
+
+def copy_out(connection: CopyConnection, execution: Execution) -> Awaitable[Any]:
+    """The query of the payload ``(query, write)`` as COPY text → rows copied."""
+    query, write = execution.payload
+    return connection.copy_out(query, write, execution.timeout_seconds)
+
+
+def copy_in(connection: CopyConnection, execution: Execution) -> Awaitable[Any]:
+    """The bytes of the payload ``(table, columns, source)`` as COPY text → rows copied."""
+    table, columns, source = execution.payload
+    return connection.copy_in(table, columns, source, execution.timeout_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, NoReturn
@@ -188,12 +188,29 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             self._raise(error, None, timeout_seconds)
         return _affected(status)
 
-    async def copy_out(self, query: str, write: Callable[[bytes], Any], timeout_seconds: float | None = None) -> int:
-        """Stream the result of a query as COPY text to ``write`` (a coroutine function). Returns the rows copied."""
+    async def copy_out(
+        self, query: str, write: Callable[[bytes], Awaitable[None]], timeout_seconds: float | None = None
+    ) -> int:
         try:
             return _affected(await self.raw.copy_from_query(query, output=write, timeout=timeout_seconds))
         except BaseException as error:
             self._raise(error, None, timeout_seconds)
+
+    async def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        source: AsyncIterable[bytes],
+        timeout_seconds: float | None = None,
+    ) -> int:
+        schema, _, name = table.rpartition(".")
+        try:
+            status = await self.raw.copy_to_table(
+                name, schema_name=schema or None, columns=list(columns), source=source, timeout=timeout_seconds
+            )
+        except BaseException as error:
+            self._raise(error, None, timeout_seconds)
+        return _affected(status)
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
