@@ -204,6 +204,7 @@ def _add_state(app: FastAPI) -> None:
             pools.append(
                 {
                     **asdict(pool),
+                    "name": name,
                     "engine": manager.session(name).capabilities.engine or config.engine.value,
                     "utilisation": pool.utilisation,
                     "executions": figures.executions,
