@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 import structlog
@@ -19,11 +19,9 @@ from sillar.testing.servers import (
     RedisServer,
     Server,
     ServerFleet,
+    ServerNotFoundError,
     inventory,
 )
-
-SERVER_FIXTURES = ("postgresql", "postgresql18", "mariadb", "mysql", "redis", "mongodb")
-
 
 @pytest.fixture(scope="session")
 async def fleet() -> AsyncIterator[ServerFleet]:
@@ -75,16 +73,34 @@ def quiet_logs() -> Iterator[None]:
         yield
 
 
-# --- the table -----------------------------------------------------------------------------------------------------------
+# --- which servers took part ---------------------------------------------------------------------------------------------
 
-_tests_run: Counter[str] = Counter()
+_tests_run: dict[str, set[str]] = defaultdict(set)
 _found: list[InventoryEntry] = []
+_current = ""
 
 
-def _servers_of(item: pytest.Item) -> set[str]:
-    names = set(getattr(item, "fixturenames", ())) & set(SERVER_FIXTURES)
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return names | {value for value in parameters.values() if isinstance(value, str) and value in SERVER_FIXTURES}
+def _note_use(server: Server) -> None:
+    name = server.product.lower()
+    if name == "postgresql" and server.version.startswith("18"):
+        name = "postgresql18"
+    _tests_run[name].add(_current)
+
+
+def _watch_servers() -> None:
+    """Note which test starts a server, or asks for a shared one."""
+    start, get = Server.start, ServerFleet.get
+
+    async def started(server: Server) -> None:
+        await start(server)
+        _note_use(server)
+
+    async def got(fleet: ServerFleet, name: str) -> Server:
+        server = await get(fleet, name)
+        _note_use(server)
+        return server
+
+    Server.start, ServerFleet.get = started, got  # type: ignore[method-assign]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -93,31 +109,32 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     missing = [entry.name for entry in _found if entry.is_missing]
     if os.environ.get("CI") and set(missing) - {"mysql"}:
         pytest.exit(f"missing servers: {', '.join(missing)}; run: python -m sillar.testing.servers install", returncode=3)
+    _watch_servers()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Outside CI, what needs a server that this machine does not have is left out, and the table says so."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _current
+    _current = item.nodeid
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Outside CI (and for MySQL everywhere), a test whose server this machine does not have is left out, loudly."""
+    report = yield
     missing = {entry.name for entry in _found if entry.is_missing}
-    left_out = [item for item in items if _servers_of(item) & missing]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not _servers_of(item) & missing]
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.user_properties.extend(("server", name) for name in sorted(_servers_of(item)))
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call":
-        _tests_run.update(str(name) for key, name in report.user_properties if key == "server")
+    if missing and call.excinfo is not None and call.excinfo.errisinstance(ServerNotFoundError):
+        report.outcome = "skipped"
+        report.longrepr = (report.location[0], report.location[1] or 0, f"server missing: {call.excinfo.value}")
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("real servers")
-    terminalreporter.write_line(f"{'server':<14} {'version':<34} {'tests':>6}  how it was found")
+    terminalreporter.write_line(f"{'server':<14} {'version':<44} {'tests':>6}  how it was found")
     for entry in _found:
-        line = f"{entry.name:<14} {entry.version or 'MISSING':<34} {_tests_run[entry.name]:>6}  {entry.how_found}"
+        line = f"{entry.name:<14} {entry.version or 'MISSING':<44} {len(_tests_run[entry.name]):>6}  {entry.how_found}"
         terminalreporter.write_line(line, red=entry.is_missing)
     if any(entry.is_missing for entry in _found):
         terminalreporter.write_line("*** nothing was verified against the servers that are MISSING ***", red=True, bold=True)
