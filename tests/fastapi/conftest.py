@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.fastapi.quarry import Quarry, create_tables
+from tests.fastapi.quarry import ENGINES, Quarry, create_tables
 
 from sillar import DatabaseManager, load_config
 from sillar.testing.servers import PostgreSQLServer, ServerFleet
-
-ENGINES = ("sqlite", "postgresql")
 
 
 async def url_of(engine: str, fleet: ServerFleet, folder: Path) -> str:

@@ -16,6 +16,10 @@ from sillar import DatabaseManager
 from sillar.fastapi import FastAPIDatabaseIntegration
 from sillar.testing.servers.port import HOST, PortReservation
 
+ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
+DEFERRING_ENGINES = ("sqlite", "postgresql")
+"""Those with constraints that are checked at COMMIT."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quarry:
@@ -23,10 +27,6 @@ class Quarry:
 
     engine: str
     manager: DatabaseManager
-
-    @property
-    def has_deferred_constraints(self) -> bool:
-        return self.engine in ("sqlite", "postgresql")
 
     async def names(self) -> list[str]:
         """The masons that are committed, seen from outside the application."""
@@ -40,7 +40,7 @@ class Quarry:
 
 async def create_tables(manager: DatabaseManager, engine: str) -> None:
     """Both tables, empty. The reference of a stone to its mason is checked at COMMIT where the engine can do that."""
-    deferred = "DEFERRABLE INITIALLY DEFERRED" if engine in ("sqlite", "postgresql") else ""
+    deferred = "DEFERRABLE INITIALLY DEFERRED" if engine in DEFERRING_ENGINES else ""
     async with manager.session() as session:
         await session.execute("DROP TABLE IF EXISTS stone")
         await session.execute("DROP TABLE IF EXISTS mason")

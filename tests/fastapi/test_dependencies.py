@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from tests.fastapi.quarry import Quarry, application, client_of
+from tests.fastapi.quarry import DEFERRING_ENGINES, Quarry, application, client_of
 
 from sillar import DatabaseManager, DatabaseSession, load_config
 from sillar.errors import UsageError
@@ -80,10 +80,9 @@ async def test_a_result_that_cannot_be_serialised_rolls_back(quarry: Quarry) -> 
     assert await quarry.names() == []
 
 
+@pytest.mark.parametrize("quarry", DEFERRING_ENGINES, indirect=True)
 async def test_a_failing_commit_is_an_error_response(quarry: Quarry) -> None:
     """The deferred reference of a stone to its mason is checked at COMMIT: after the route has returned."""
-    if not quarry.has_deferred_constraints:
-        pytest.fail("parametrised with an engine without deferred constraints")
     app = application(quarry.manager)
     returned = []
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
-from tests.fastapi.conftest import ENGINES, url_of
-from tests.fastapi.quarry import served
+from tests.fastapi.conftest import url_of
+from tests.fastapi.quarry import ENGINES, served
 
 from sillar.testing.servers import ServerFleet
 
