@@ -298,7 +298,8 @@ async def test_stream_yields_batches(either: Database) -> None:
         statement, args = either.adapter.bind(
             "SELECT amount FROM item WHERE amount >= :least ORDER BY amount", {"least": 10}
         )
-        sizes, seen = [], []
+        sizes: list[int] = []
+        seen: list[int] = []
         async for shape, rows in connection.stream(statement, args, 1000):
             assert shape.columns == ("amount",)
             sizes.append(len(rows))

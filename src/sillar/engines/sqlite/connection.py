@@ -315,9 +315,9 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         return source.dispatch.result(job, timeout_seconds, start)
 
     def _do_held(self, hold: Hold, job: Job, timeout_seconds: float | None) -> Awaitable[Any]:
-        """Run a job in the open transaction (or on the reader of a stream)."""
+        """Run a job in the open transaction (or on the reader of a stream). While the source closes, these still run."""
         source = self._source
-        if not source.is_open:
+        if hold not in source.holds:
             raise source.closed_error()
         statement = job.statement
         if statement is not None and statement.route is Route.CONTROL and not _is_savepoint(statement):
@@ -333,9 +333,12 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         hold, self._hold = self._hold, None
         if hold is None:
             raise errors.UsageError("no transaction is open on this connection")
-        hold.restore = hold.restore or self.dirty
         self.raw = None
-        self.dirty = self.in_transaction = False
+        self.in_transaction = False
+        if hold not in self._source.holds:
+            raise self._source.closed_error()
+        hold.restore = hold.restore or self.dirty
+        self.dirty = False
         job.future = self._source.dispatch.loop.create_future()
         hold.put(job)
         self._source.end_hold(hold)  # behind the job: whatever happens to the caller, the writer goes on
@@ -373,15 +376,19 @@ def _is_savepoint(statement: SQLiteStatement) -> bool:
 
 
 def _refuses_writes(worker: Worker, job: Job) -> bool:
-    """Whether SQLite refuses to begin a write transaction."""
+    """Whether SQLite refuses to write. For a file without write permission BEGIN IMMEDIATE alone succeeds."""
     connection = worker.connection
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     try:
         connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA user_version = {version}")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
             return True
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             return False
         raise
-    connection.execute("ROLLBACK")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     return False

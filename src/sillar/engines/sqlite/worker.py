@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -104,7 +105,8 @@ class Worker:
     def interrupt(self) -> None:
         """Stop the statement that runs now. Called from other threads, under the dispatch's lock."""
         if self._connection is not None:
-            self._connection.interrupt()
+            with contextlib.suppress(sqlite3.ProgrammingError):  # closed in this instant
+                self._connection.interrupt()
 
     def patiently(self, step: Callable[[], T], given_up: Callable[[], bool]) -> T:
         """Try a step again while another process or connection holds the lock it needs, up to the busy timeout.
