@@ -41,12 +41,12 @@ class Executor:
         self.execute = compose(interceptors, self._execute)
         """Runs an execution through the whole pipeline."""
         self._observers = tuple(observers)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def bind_to_loop(self) -> None:
         """Belong to the running event loop from now on."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def check_loop(self) -> None:
         """Raise if this is another event loop than the one that opened the manager.
@@ -54,7 +54,7 @@ class Executor:
         Raises:
             UsageError: another loop or thread, or a forked child; the message names both.
         """
-        loop = self._loop
+        loop = self.loop
         running = asyncio.get_running_loop()
         if loop is not running:
             if loop is None:
@@ -68,7 +68,7 @@ class Executor:
 
     def release_loop(self) -> None:
         """Belong to no loop: closed."""
-        self._loop = None
+        self.loop = None
 
     def observe_transaction(self, outcome: str, duration_seconds: float) -> None:
         """Tell the observers that a transaction ended."""
@@ -96,26 +96,26 @@ class Executor:
 
     async def _execute(self, execution: Execution) -> Any:
         connection = execution.connection
+        companions = bool(execution.before or execution.after)
         if connection is not None:
             execution.address = connection.address
-            return await self._on(connection, execution)
+            if companions:
+                return await self._with_companions(connection, execution)
+            return await execution.operation(connection, execution)
         source = self.source
         connection = source.try_acquire()
+        waited = connection is None
         if connection is None:
-            remaining = remaining_seconds()
-            connection = await source.acquire_connection(remaining)
-            if remaining is not None:  # waiting took its share
-                execution.timeout_seconds = time_left(execution.timeout_seconds)
+            connection = await source.acquire_connection(remaining_seconds())
         execution.address = connection.address
         try:
-            return await self._on(connection, execution)
+            if waited:  # which took its share of the deadline
+                execution.timeout_seconds = time_left(execution.timeout_seconds)
+            if companions:
+                return await self._with_companions(connection, execution)
+            return await execution.operation(connection, execution)
         finally:
             source.release_connection(connection)
-
-    async def _on(self, connection: DriverConnection[Any], execution: Execution) -> Any:
-        if execution.before or execution.after:
-            return await self._with_companions(connection, execution)
-        return await execution.operation(connection, execution)
 
     async def _with_companions(self, connection: DriverConnection[Any], execution: Execution) -> Any:
         """The main statement and its companions in one transaction: all of them, or none."""
@@ -133,8 +133,17 @@ class Executor:
                 await connection.rollback()
             raise
         if own:
-            await connection.commit()
+            await self._commit(connection)
         return result
+
+    async def _commit(self, connection: DriverConnection[Any]) -> None:
+        """Commit; a caller that is cancelled meanwhile leaves when it is over: a COMMIT in flight is never cancelled."""
+        task = self.spawn(connection.commit())
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,))
+            raise
 
 
 def time_left(timeout_seconds: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from enum import IntEnum
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from sillar.execution.execution import Execution
@@ -56,14 +57,5 @@ def compose(interceptors: Iterable[Interceptor], innermost: Proceed) -> Proceed:
     """One function for the whole pipeline: sorted by stage, the order of registration within a stage."""
     chain = innermost
     for interceptor in sorted(interceptors, key=lambda each: each.stage, reverse=True):
-        chain = _around(interceptor, chain)
+        chain = partial(interceptor.around, proceed=chain)
     return chain
-
-
-def _around(interceptor: Interceptor, proceed: Proceed) -> Proceed:
-    around = interceptor.around
-
-    def step(execution: Execution) -> Awaitable[Any]:
-        return around(execution, proceed)
-
-    return step

@@ -25,7 +25,7 @@ class DatabaseSession(Statements):
             or rolls back on an exception.
     """
 
-    __slots__ = ("_autobegin", "_closed", "_connection", "_executor", "_transactions")
+    __slots__ = ("_autobegin", "_closed", "_connection", "_executor", "_transactions", "_unready")
 
     def __init__(self, executor: Executor, *, autobegin: bool = False) -> None:
         self._executor = executor
@@ -33,6 +33,7 @@ class DatabaseSession(Statements):
         self._connection: DriverConnection[Any] | None = None
         self._transactions: list[Transaction] = []
         self._closed = False
+        self._unready = autobegin
 
     @property
     def database_name(self) -> str:
@@ -81,7 +82,7 @@ class DatabaseSession(Statements):
 
     async def close(self) -> None:
         """Roll back what is open and refuse further use. Once more does nothing."""
-        self._closed = True
+        self._closed = self._unready = True
         while self._transactions:
             await self._transactions[-1].rollback()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar, overload
@@ -39,6 +40,10 @@ class Statements(ABC):
     __slots__ = ()
 
     _executor: Executor
+    _connection: DriverConnection[Any] | None
+    """The connection of the open transaction."""
+    _unready: bool
+    """Whether :meth:`_open_connection` has to be asked first: it may begin a transaction, or refuse."""
 
     @abstractmethod
     async def _open_connection(self) -> DriverConnection[Any] | None:
@@ -49,23 +54,32 @@ class Statements(ABC):
         """What this database can do."""
         return self._executor.capabilities
 
-    async def _run(
+    def _run(
+        self, operation: Operation, statement: Any, params: Parameters, timeout_seconds: float | None
+    ) -> Awaitable[Any]:
+        bound, args = self._executor.adapter.bind(statement, params)
+        return self._run_bound(operation, bound, args, timeout_seconds)
+
+    def _run_bound(
         self,
         operation: Operation,
-        statement: Any,
-        params: Parameters,
+        bound: Any,
+        args: Sequence[Any],
         timeout_seconds: float | None,
         payload: Any = None,
-    ) -> Any:
+    ) -> Awaitable[Any]:
+        """Hand an execution to the pipeline. Not a coroutine itself: a layer less for every statement."""
         executor = self._executor
-        executor.check_loop()
-        bound, args = executor.adapter.bind(statement, params)
+        if executor.loop is not get_running_loop():
+            executor.check_loop()
         if current_deadline() is not None:
             timeout_seconds = time_left(timeout_seconds)
-        connection = await self._open_connection()
-        return await executor.execute(
-            Execution(executor.name, operation, bound, args, timeout_seconds, connection, payload)
-        )
+        execution = Execution(executor.name, operation, bound, args, timeout_seconds, self._connection, payload)
+        return self._opened_first(execution) if self._unready else executor.execute(execution)
+
+    async def _opened_first(self, execution: Execution) -> Any:
+        execution.connection = await self._open_connection()
+        return await self._executor.execute(execution)
 
     async def execute(
         self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
@@ -227,7 +241,7 @@ class Statements(ABC):
             sets.append(args)
         if not sets:
             return 0
-        affected: int = await self._run_bound(operations.run_many, bound, timeout_seconds, sets)
+        affected: int = await self._run_bound(operations.run_many, bound, (), timeout_seconds, sets)
         return affected
 
     async def execute_batch(
@@ -241,7 +255,7 @@ class Statements(ABC):
             return []
         started = perf_counter()
         bound = [self._executor.adapter.bind(statement, params) for statement, params in statements]
-        replies = await self._run_bound(operations.run_batch, bound[0][0], timeout_seconds, bound)
+        replies = await self._run_bound(operations.run_batch, bound[0][0], (), timeout_seconds, bound)
         seconds = perf_counter() - started
         return [QueryResult(reply, database=self._executor.name, duration_seconds=seconds) for reply in replies]
 
@@ -264,7 +278,7 @@ class Statements(ABC):
             the rows inserted.
         """
         inserted: int = await self._run_bound(
-            operations.bulk_insert, None, timeout_seconds, (table, tuple(columns), rows)
+            operations.bulk_insert, None, (), timeout_seconds, (table, tuple(columns), rows)
         )
         return inserted
 
@@ -293,7 +307,7 @@ class Statements(ABC):
             UnsupportedCapabilityError: the engine has no COPY; use :meth:`stream`.
         """
         self.capabilities.require(Capability.COPY, remedy="use stream()")
-        copied: int = await self._run_bound(operations.copy_out, None, timeout_seconds, (query, write))
+        copied: int = await self._run_bound(operations.copy_out, None, (), timeout_seconds, (query, write))
         return copied
 
     async def copy_in(
@@ -319,15 +333,5 @@ class Statements(ABC):
         """
         self.capabilities.require(Capability.COPY, remedy="use bulk_insert()")
         payload = (table, tuple(columns), source)
-        copied: int = await self._run_bound(operations.copy_in, None, timeout_seconds, payload)
+        copied: int = await self._run_bound(operations.copy_in, None, (), timeout_seconds, payload)
         return copied
-
-    async def _run_bound(self, operation: Operation, bound: Any, timeout_seconds: float | None, payload: Any) -> Any:
-        executor = self._executor
-        executor.check_loop()
-        if current_deadline() is not None:
-            timeout_seconds = time_left(timeout_seconds)
-        connection = await self._open_connection()
-        return await executor.execute(
-            Execution(executor.name, operation, bound, (), timeout_seconds, connection, payload)
-        )

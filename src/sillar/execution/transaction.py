@@ -28,7 +28,7 @@ class Transaction(Statements):
     leave, the connection finishes it.
     """
 
-    __slots__ = ("_connection", "_executor", "_open", "_options", "_savepoint", "_session", "_started")
+    __slots__ = ("_connection", "_executor", "_open", "_options", "_savepoint", "_session", "_started", "_unready")
 
     def __init__(self, session: DatabaseSession, options: TransactionOptions) -> None:
         self._session = session
@@ -37,6 +37,7 @@ class Transaction(Statements):
         self._connection: DriverConnection[Any] | None = None
         self._savepoint: str | None = None
         self._open = False
+        self._unready = True
         self._started = 0.0
 
     @property
@@ -66,6 +67,7 @@ class Transaction(Statements):
             await outer.savepoint(self._savepoint)
             self._connection = outer
         session._transactions.append(self)
+        session._unready = self._unready = False
         self._open = True
         return self
 
@@ -139,8 +141,10 @@ class Transaction(Statements):
             raise UsageError(f"cannot {what}: a nested transaction is open; end it first")
         transactions.pop()
         self._open = False
+        self._unready = True
         if self._savepoint is None:
             self._session._connection = None
+            self._session._unready = self._session._autobegin or self._session._closed
         return self._connection
 
     async def _commit(self, connection: DriverConnection[Any]) -> None:
