@@ -51,7 +51,8 @@ class DocumentCommand:
     def is_read(self) -> bool:
         """Whether it certainly does not write. An aggregation writes with ``$out`` or ``$merge``."""
         if self.verb == "aggregate":
-            return not any("$out" in stage or "$merge" in stage for stage in self.arguments.get("pipeline", ()))
+            pipeline = self.arguments.get("pipeline")
+            return pipeline is not None and not any("$out" in stage or "$merge" in stage for stage in pipeline)
         return self.verb in _READS
 
     @property

@@ -105,7 +105,7 @@ def bulk_operation(given: Any) -> Operation:
     Raises:
         ParameterError: it is no such tuple.
     """
-    if isinstance(given, Operation):
+    if isinstance(given, (InsertOne, UpdateOne, UpdateMany, ReplaceOne, DeleteOne, DeleteMany)):
         return given
     verb = given[0] if isinstance(given, (tuple, list)) and given else None
     if verb not in _OPERATIONS:
@@ -126,6 +126,8 @@ def operation_of(verb: str, arguments: Mapping[str, Any]) -> Operation:
     Raises:
         ParameterError: the driver's operation takes no such argument.
     """
+    if verb == "insert_one" and isinstance(arguments.get("document"), Mapping):
+        arguments = {**arguments, "document": dict(arguments["document"])}  # the driver adds an id to what it gets
     try:
         operation: Operation = _OPERATIONS[verb](**arguments)
     except TypeError as error:

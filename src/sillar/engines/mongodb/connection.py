@@ -145,6 +145,8 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         Where it has none, the documents before a refused one stay, and the error says how many. A transaction may not
         last longer than the server's ``transactionLifetimeLimitSeconds`` (60 by default).
         """
+        if self._client.config.read_only:
+            raise errors.ReadOnlyError(f"a bulk insert into {table} writes, and this database is configured read_only")
         inserted = 0
 
         async def insert() -> int:

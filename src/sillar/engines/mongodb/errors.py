@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import traceback
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ _STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
     59: errors.StatementSyntaxError,
     73: errors.StatementSyntaxError,
     168: errors.StatementSyntaxError,
+    15959: errors.StatementSyntaxError,
+    31325: errors.StatementSyntaxError,
     40324: errors.StatementSyntaxError,
     40415: errors.StatementSyntaxError,
     10107: errors.ReadOnlyError,
@@ -96,9 +99,17 @@ def parameter_error(error: BaseException) -> errors.DatabaseError | None:
         if "keys must" in str(error) or "must not contain" in str(error) or "key" in str(error):
             what = ": keys are strings without NUL characters"
         return errors.ParameterError(f"a document cannot be encoded as BSON ({type(error).__name__}){what}")
-    if isinstance(error, (TypeError, ValueError, driver.InvalidOperation, driver.ConfigurationError)):
+    if isinstance(error, (driver.InvalidOperation, driver.ConfigurationError)) or _is_refused_argument(error):
         return errors.ParameterError(f"the driver refused the arguments: {plain_message(str(error), ())}")
     return None
+
+
+def _is_refused_argument(error: BaseException) -> bool:
+    """Whether the driver raised it on looking at an argument, not our code by a defect."""
+    if not isinstance(error, (TypeError, ValueError)) or error.__traceback__ is None:
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("pymongo", "bson")
 
 
 def _server_error(

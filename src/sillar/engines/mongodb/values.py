@@ -64,6 +64,8 @@ def encode(value: Any) -> Any:
         return value.value
     if isinstance(value, Json):
         return value.value
+    if isinstance(value, int):
+        raise ParameterError("an integer needs more than the 64 bits that MongoDB has; send it as text or Decimal")
     for known, encoder in _ENCODERS.items():
         if isinstance(value, known):
             return encoder(value)

@@ -36,6 +36,7 @@ def options_from(arguments: list[str]) -> GatewayOptions:
         "--password", default=os.environ.get("MONGODB_GATEWAY_PASSWORD"), help="or MONGODB_GATEWAY_PASSWORD"
     )
     parser.add_argument("--read-only", action="store_true", help="be a secondary: refuse writes")
+    parser.add_argument("--standalone", action="store_true", help="be no member of a replica set: no transactions")
     parser.add_argument(
         "--max-connections", dest="connections_max", type=int, default=1000, help="refuse further sockets"
     )

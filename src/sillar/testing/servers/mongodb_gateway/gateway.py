@@ -59,6 +59,7 @@ class GatewayOptions:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     read_only: bool = False
+    standalone: bool = False
     connections_max: int = 1000
 
     @property
@@ -326,6 +327,8 @@ class Gateway:
 
     async def _run_in_transaction(self, operation: Operation) -> Reply:
         lsid, number = operation.lsid, operation.number
+        if self.options.standalone:
+            raise CommandError(20, "Transaction numbers are only allowed on a replica set member or mongos")
         if lsid is None or number is None:
             raise CommandError(72, "a transaction needs lsid and txnNumber")
         if operation.command.get("startTransaction"):

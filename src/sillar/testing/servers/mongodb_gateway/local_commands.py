@@ -71,10 +71,6 @@ class LocalCommands:
         reply: Reply = {
             "helloOk": True,
             **role,
-            "setName": SET_NAME,
-            "setVersion": 1,
-            "hosts": [address],
-            "me": address,
             "maxBsonObjectSize": 16_777_216,
             "maxMessageSizeBytes": 48_000_000,
             "maxWriteBatchSize": 100_000,
@@ -86,13 +82,16 @@ class LocalCommands:
             "readOnly": False,
             "ok": 1.0,
         }
+        if "saslSupportedMechs" in operation.command and gateway.credentials is not None:
+            _, _, user = str(operation.command["saslSupportedMechs"]).partition(".")
+            reply["saslSupportedMechs"] = ["SCRAM-SHA-256"] if user == gateway.credentials.user else []
+        if gateway.options.standalone:
+            return reply
+        reply |= {"setName": SET_NAME, "setVersion": 1, "hosts": [address], "me": address}
         if primary:
             # No electionId: of two gateways started within a second the later could have the smaller one, and drivers
             # would take it for a stale primary.
             reply["primary"] = address
-        if "saslSupportedMechs" in operation.command and gateway.credentials is not None:
-            _, _, user = str(operation.command["saslSupportedMechs"]).partition(".")
-            reply["saslSupportedMechs"] = ["SCRAM-SHA-256"] if user == gateway.credentials.user else []
         return reply
 
     async def _ping(self, operation: Operation, client: Client) -> Reply:

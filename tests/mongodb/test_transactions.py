@@ -1,0 +1,180 @@
+"""Transactions: all or nothing, isolated, conflicts told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sillar import DatabaseManager, DatabaseSession, Isolation
+from sillar.errors import (
+    SerializationError,
+    StatementTimeoutError,
+    UniqueViolationError,
+    UnsupportedCapabilityError,
+    UsageError,
+)
+from sillar.execution.documents import DocumentCollection
+from tests.mongodb.deployment import Observer, endless, gone, make_busy
+
+pytestmark = pytest.mark.usefixtures("mongodb")
+
+
+async def open_transactions(observer: Observer) -> int:
+    status = await observer.admin.command("serverStatus")
+    return int(status["transactions"]["currentOpen"])
+
+
+async def test_commit_and_rollback(
+    manager: DatabaseManager, session: DatabaseSession, stones: DocumentCollection, observer: Observer
+) -> None:
+    await stones.insert_one({"_id": 0})
+    others = manager.session().documents(stones.name)
+    async with session.transaction() as transaction:
+        await stones.insert_one({"_id": 1})
+        await transaction.documents(stones.name).insert_one({"_id": 2})
+        assert await stones.count() == 3
+        assert await others.count() == 1
+        assert await open_transactions(observer) == 1
+    assert await others.count() == 3
+    with pytest.raises(ZeroDivisionError):
+        async with session.transaction():
+            await stones.delete_many({})
+            assert await stones.count() == 0
+            raise ZeroDivisionError
+    assert await others.count() == 3
+    assert await open_transactions(observer) == 0
+    async with session.transaction():
+        pass  # nothing to commit is no error
+    assert manager.pools["default"].stats().detail["leases"] == 0
+
+
+async def test_a_stream_inside_a_transaction_sees_it(session: DatabaseSession, stones: DocumentCollection) -> None:
+    await stones.insert_one({"_id": -1})
+    async with session.transaction():
+        await stones.insert_many([{"_id": n} for n in range(50)])
+        async with stones.stream(batch_rows=7) as rows:
+            assert len([row async for row in rows]) == 51
+        await stones.delete_many({})
+    assert await stones.count() == 0
+
+
+async def test_snapshot_isolation(
+    manager: DatabaseManager, session: DatabaseSession, stones: DocumentCollection
+) -> None:
+    await stones.insert_one({"_id": 0})
+    others = manager.session().documents(stones.name)
+    async with session.transaction(isolation=Isolation.REPEATABLE_READ):
+        assert await stones.count() == 1
+        await others.insert_one({"_id": 1})
+        assert await stones.count() == 1
+    assert await stones.count() == 2
+
+
+async def test_a_conflict_is_a_serialization_error(
+    manager: DatabaseManager, session: DatabaseSession, stones: DocumentCollection
+) -> None:
+    await stones.insert_one({"_id": 0, "n": 0})
+    other = manager.session()
+    with pytest.raises(SerializationError) as conflict:
+        async with session.transaction():
+            await stones.update_one({"_id": 0}, {"$inc": {"n": 1}})
+            async with other.transaction():
+                await other.documents(stones.name).update_one({"_id": 0}, {"$inc": {"n": 10}})
+    assert conflict.value.safe_to_retry
+    assert await stones.find_one() == {"_id": 0, "n": 0}
+    async with session.transaction():
+        await stones.update_one({"_id": 0}, {"$inc": {"n": 1}})
+    assert await stones.find_one() == {"_id": 0, "n": 1}
+
+
+async def test_an_error_ends_the_transaction(session: DatabaseSession, stones: DocumentCollection) -> None:
+    await stones.insert_one({"_id": 0})
+    with pytest.raises(SerializationError, match="aborted"):
+        async with session.transaction():
+            await stones.insert_one({"_id": 1})
+            with pytest.raises(UniqueViolationError):
+                await stones.insert_one({"_id": 0})
+            await stones.insert_one({"_id": 2})
+    assert await stones.find() == [{"_id": 0}]
+
+
+async def test_what_mongodb_has_not_is_refused_before_anything_is_sent(
+    session: DatabaseSession, stones: DocumentCollection
+) -> None:
+    for options in ({"isolation": Isolation.SERIALIZABLE}, {"read_only": True}, {"settings": [("a", "b")]}):
+        with pytest.raises(UnsupportedCapabilityError):
+            session.transaction(**options)  # type: ignore[arg-type]
+    async with session.transaction():
+        await stones.insert_one({"_id": 1})
+        with pytest.raises(UnsupportedCapabilityError, match="savepoints"):
+            session.transaction()
+    assert await stones.count() == 1
+
+
+async def test_savepoints_are_refused_on_a_lease_as_well(manager: DatabaseManager) -> None:
+    async with await manager.get_connection() as lease:
+        for verb in (
+            lease.connection.savepoint,
+            lease.connection.release_savepoint,
+            lease.connection.rollback_to_savepoint,
+        ):
+            with pytest.raises(UnsupportedCapabilityError):
+                await verb("a")
+
+
+async def test_a_lease_and_its_transaction(manager: DatabaseManager, stones: DocumentCollection) -> None:
+    bound = manager.session().documents(stones.name)._command
+    async with await manager.get_connection() as lease:
+        async with lease.transaction():
+            await lease.execute(bound("insert_one", {"document": {"_id": 1}}))
+            with pytest.raises(UsageError):
+                async with lease.transaction():
+                    pass
+        assert await lease.fetch_all(bound("find", {})) == [{"_id": 1}]
+        assert await lease.fetch_value(bound("count", {})) == 1
+        assert (await lease.raw.admin.command("ping"))["ok"] == 1
+    assert lease.adapter.driver == "pymongo"
+
+
+async def test_a_lease_left_in_a_transaction_is_rolled_back(
+    manager: DatabaseManager, stones: DocumentCollection, observer: Observer
+) -> None:
+    lease = await manager.get_connection()
+    await lease.connection.begin()
+    bound = manager.session().documents(stones.name)._command
+    await lease.execute(bound("insert_one", {"document": {"_id": 1}}))
+    assert await open_transactions(observer) == 1
+    lease.release()
+    async with asyncio.timeout(2):
+        while await open_transactions(observer):
+            await asyncio.sleep(0.01)
+    assert await stones.count() == 0
+
+
+async def test_a_timeout_inside_a_transaction_aborts_it(
+    session: DatabaseSession, stones: DocumentCollection, observer: Observer
+) -> None:
+    await make_busy(session)
+    with pytest.raises(StatementTimeoutError):
+        async with session.transaction():
+            await stones.insert_one({"_id": 1})
+            await session.execute(endless("in-transaction"), timeout_seconds=0.3)
+    await gone(observer, "in-transaction")
+    assert await open_transactions(observer) == 0
+    assert await stones.count() == 0
+
+
+async def test_a_transaction_whose_command_was_cancelled_cannot_commit(
+    session: DatabaseSession, stones: DocumentCollection, observer: Observer
+) -> None:
+    await make_busy(session)
+    with pytest.raises(SerializationError, match="aborted"):
+        async with session.transaction():
+            await stones.insert_one({"_id": 1})
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await session.execute(endless("cancelled-inside"))
+    await gone(observer, "cancelled-inside")
+    assert await stones.count() == 0
+    assert await open_transactions(observer) == 0
