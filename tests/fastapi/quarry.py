@@ -60,8 +60,9 @@ def application(manager: DatabaseManager, **options: object) -> FastAPI:
     return app
 
 
-def client_of(app: FastAPI, **options: bool) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app, **options), base_url="http://quarry")
+def client_of(app: FastAPI, *, raise_app_exceptions: bool = True) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
+    return httpx2.AsyncClient(transport=transport, base_url="http://quarry")
 
 
 class QuietServer(uvicorn.Server):

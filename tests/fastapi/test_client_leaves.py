@@ -204,7 +204,8 @@ class Upload:
 
 async def test_no_body_is_hoarded_and_only_one_reads(app: FastAPI) -> None:
     """While the application does not read, one part waits for it; while it reads, nobody else does."""
-    upload, seen = Upload(4), []
+    upload = Upload(4)
+    seen: list[int | bytes] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.8)

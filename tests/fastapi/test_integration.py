@@ -15,7 +15,6 @@ from sillar.errors import DatabaseError, UsageError
 from sillar.fastapi import (
     DatabaseSessionDep,
     FastAPIDatabaseIntegration,
-    RequestContextMiddleware,
     add_problem_handlers,
     health_router,
 )
@@ -169,4 +168,4 @@ async def test_bad_options_are_refused_at_once(manager: DatabaseManager, options
     app = FastAPI()
     with pytest.raises(UsageError, match="positive number of seconds"):
         FastAPIDatabaseIntegration(app, manager).setup_middleware(**options)  # type: ignore[arg-type]
-    assert not any(each.cls is RequestContextMiddleware for each in app.user_middleware)
+    assert app.user_middleware == []
