@@ -298,6 +298,10 @@ class DatabaseManager:
         """In a forked child: the sockets belong to the parent, so they are left alone, without a goodbye."""
         self._forked_from = os.getppid()
         self._open = False
+        for executor in self._executors.values():
+            executor.abandon(self._closed_reason())
+        for lease in self.connections.values():
+            lease.abandon(self._closed_reason())
         _abandoned.append((self._executors, self.pools))  # kept alive, so that nothing is closed by garbage collection
         self._executors, self.pools = {}, {}
         self.health_monitor.sources.clear()

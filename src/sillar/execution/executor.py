@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -42,11 +43,13 @@ class Executor:
         """Runs an execution through the whole pipeline."""
         self._observers = tuple(observers)
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._closed_reason = f"database {name!r} is not open: use `async with manager`, or await manager.initialize()"
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def bind_to_loop(self) -> None:
         """Belong to the running event loop from now on."""
         self.loop = asyncio.get_running_loop()
+        self._owner = _loop_name(self.loop)
 
     def check_loop(self) -> None:
         """Raise if this is another event loop than the one that opened the manager.
@@ -58,17 +61,19 @@ class Executor:
         running = asyncio.get_running_loop()
         if loop is not running:
             if loop is None:
-                raise UsageError(
-                    f"database {self.name!r} is not open: use `async with manager`, or await manager.initialize()"
-                )
+                raise UsageError(self._closed_reason)
             raise UsageError(
-                f"database {self.name!r} belongs to the event loop {loop!r} that opened it, and was called from {running!r};"
-                " open one manager per loop, or call through a Portal"
+                f"database {self.name!r} belongs to {self._owner}, which opened it, and was called from"
+                f" {_loop_name(running)}; open one manager per loop, or call through a Portal"
             )
 
     def release_loop(self) -> None:
         """Belong to no loop: closed."""
         self.loop = None
+
+    def abandon(self, reason: str) -> None:
+        """Refuse everything from now on: this is a forked child, and the connections are its parent's."""
+        self.loop, self._closed_reason = None, reason
 
     def observe_transaction(self, outcome: str, duration_seconds: float) -> None:
         """Tell the observers that a transaction ended."""
@@ -144,6 +149,11 @@ class Executor:
         except asyncio.CancelledError:
             await asyncio.wait((task,))
             raise
+
+
+def _loop_name(loop: asyncio.AbstractEventLoop) -> str:
+    """Which event loop, in which thread; called in the thread that runs it."""
+    return f"the event loop {type(loop).__name__} at {id(loop):#x} in thread {threading.current_thread().name}"
 
 
 def time_left(timeout_seconds: float | None) -> float | None:

@@ -50,6 +50,7 @@ class RowStream(Generic[T]):
     async def __aenter__(self) -> RowStream[T]:
         if self._batches is not None:
             raise UsageError("this stream is open already; ask the session for a new one")
+        self._executor.check_loop()
         connection = await self._open_connection()
         if connection is None:
             connection = self._leased = await self._executor.acquire()

@@ -20,7 +20,7 @@ class DatabaseConnection:
     afterwards every method raises :class:`UsageError`. For typed results use a session.
     """
 
-    __slots__ = ("_connection", "_on_release", "_source", "adapter")
+    __slots__ = ("_abandoned", "_connection", "_on_release", "_reason", "_source", "adapter")
 
     def __init__(
         self, source: ConnectionSource | None, adapter: DatabaseAdapter, connection: DriverConnection[Any]
@@ -29,6 +29,8 @@ class DatabaseConnection:
         self._connection: DriverConnection[Any] | None = connection
         self.adapter = adapter
         self._on_release: Callable[[], object] | None = None
+        self._abandoned: DriverConnection[Any] | None = None
+        self._reason = "this lease was released; acquire a new one"
 
     @property
     def connection(self) -> DriverConnection[Any]:
@@ -38,7 +40,7 @@ class DatabaseConnection:
             UsageError: the lease was released.
         """
         if self._connection is None:
-            raise UsageError("this lease was released; acquire a new one")
+            raise UsageError(self._reason)
         return self._connection
 
     @property
@@ -103,6 +105,11 @@ class DatabaseConnection:
             self._source.release_connection(connection)
         if self._on_release is not None:
             self._on_release()
+
+    def abandon(self, reason: str) -> None:
+        """Refuse further use without giving the connection back: in a forked child it is the parent's."""
+        self._abandoned, self._connection = self._connection, None
+        self._reason = reason
 
     def on_release(self, callback: Callable[[], object]) -> None:
         """Call something once when the lease is released."""

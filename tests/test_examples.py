@@ -1,0 +1,68 @@
+"""Every example runs, as a program of its own, against the real servers it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from sillar.testing.servers import ServerFleet
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
+SQL_ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
+OWN_TESTS = {"fastapi_app.py"}  # run in tests/fastapi, with requests
+RUNS = {
+    "quickstart_sqlite.py": ("SILLAR_EXAMPLE_SQLITE_URL", ("sqlite",)),
+    "quickstart_postgresql.py": ("SILLAR_EXAMPLE_POSTGRESQL_URL", ("postgresql", "postgresql18")),
+    "quickstart_mysql.py": ("SILLAR_EXAMPLE_MYSQL_URL", ("mariadb", "mysql")),
+    "quickstart_mongodb.py": ("SILLAR_EXAMPLE_MONGODB_URL", ("mongodb",)),
+    "statements.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+    "transactions.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+}
+SAYS = {
+    "quickstart_sqlite.py": "Pedro Páramo: 124 pages\nPopol Vuh: 320 pages\n",
+    "quickstart_postgresql.py": "roof: [18.5, 19.25] at UTC\n10000 rows by COPY, notifications: True\n",
+    "quickstart_mysql.py": "Ñandutí 🕸 owes 1234.50\n10000 rows in bulk\n",
+    "quickstart_mongodb.py": "Hornero: 49 g\nZorzal: 78 g\nFurnariidae 82 g, Turdidae 78 g\n",
+    "statements.py": (
+        "[{'id': 1, 'kind': 'andesite'}, {'id': 2, 'kind': 'basalt'}]\n"
+        "[Stone(id=1, kind='andesite'), Stone(id=2, kind='basalt')]\n"
+        "StoneStruct(id=1, kind='andesite')\nid=1 kind='andesite'\n5003\n"
+        "('id', 'kind') 3 ['andesite', 'basalt', 'granite']\n5003 rows streamed\n"
+        "ParameterError, safe to retry: False\nStatementSyntaxError, safe to retry: False\n"
+        "UnsupportedCapabilityError, safe to retry: False\n"
+    ),
+    "transactions.py": (
+        "after a payment: 700 300\nrefused (CheckViolationError): 700 300\n"
+        "inside, after the savepoint: 1 300\nafter a rollback: 1\n"
+    ),
+}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} - OWN_TESTS == set(RUNS) == set(SAYS)
+
+
+@pytest.mark.parametrize(
+    ("example", "engine"), [(name, engine) for name, (_, engines) in RUNS.items() for engine in engines]
+)
+async def test_example(example: str, engine: str, fleet: ServerFleet, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/example.db" if engine == "sqlite" else (await fleet.get(engine)).url
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", str(EXAMPLES / example),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
+        env=os.environ | {RUNS[example][0]: url, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    said = [line for line in output.decode().splitlines(keepends=True) if not LOG_LINE.match(line)]
+    assert "".join(said) == SAYS[example]
