@@ -1,0 +1,62 @@
+"""The conformance suite: what every engine promises, as tests against a real server.
+
+Whoever writes an engine adapter runs it: describe the engine in a :class:`ConformanceSubject` (for SQL a
+:class:`SQLSubject`), inherit the classes of cases, and give them a fixture ``subject``::
+
+    import pytest
+    from sillar.testing.conformance import SQLSubject, StatementCases, TransactionCases, ValueCases
+
+    class MyDatabase(SQLSubject):
+        name = "mydb"
+        types = {"integer": "int", "text": "text", ...}
+        ...
+
+    @pytest.fixture(scope="session")
+    def subject() -> MyDatabase:
+        return MyDatabase()
+
+    class TestStatements(StatementCases): ...
+    class TestValues(ValueCases): ...
+    class TestTransactions(TransactionCases): ...
+
+It needs pytest with pytest-asyncio in the mode ``auto`` and one event loop for all (``asyncio_default_test_loop_scope =
+"session"`` and the same for fixtures). A capability that the engine lacks is not skipped: the case asserts the typed error.
+"""
+
+import pytest
+
+_CASES = ("statements", "values")
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
+
+from sillar.testing.conformance.cases import Cases, SQLCases, eventually, lacks, refused  # noqa: E402
+from sillar.testing.conformance.specimen import COLUMNS, DEFINITION, SPECIMENS, Colour, Level, Specimen  # noqa: E402
+from sillar.testing.conformance.statements import StatementCases  # noqa: E402
+from sillar.testing.conformance.subject import (  # noqa: E402
+    Command,
+    ConformanceSubject,
+    Settings,
+    SQLSubject,
+    series,
+)
+from sillar.testing.conformance.values import ValueCases  # noqa: E402
+
+__all__ = [
+    "COLUMNS",
+    "DEFINITION",
+    "SPECIMENS",
+    "Cases",
+    "Colour",
+    "Command",
+    "ConformanceSubject",
+    "Level",
+    "SQLCases",
+    "SQLSubject",
+    "Settings",
+    "Specimen",
+    "StatementCases",
+    "ValueCases",
+    "eventually",
+    "lacks",
+    "refused",
+    "series",
+]
