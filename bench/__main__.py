@@ -35,7 +35,7 @@ def main() -> int:
         print(f"no case matches {arguments.only!r}; there are: {', '.join(case.name for case in all_cases())}")
         return 2
     results, failures = _with_loop(_run_all(cases))
-    Console().print(_table(results))
+    Console(width=None if sys.stdout.isatty() else 170).print(_table(results))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     for name, error in failures:

@@ -31,6 +31,7 @@
         │   ├── SerializationError
         │   ├── DeadlockError
         │   └── LockTimeoutError
+        ├── DataError                       a value does not fit its column: out of range, too long, malformed
         ├── StatementTimeoutError           (also a ``TimeoutError``)
         ├── ReadOnlyError                   a write reached a read-only node or transaction
         ├── DiskFullError
@@ -281,6 +282,10 @@ class DeadlockError(TransientStatementError):
 
 class LockTimeoutError(TransientStatementError):
     """A lock was not granted in time."""
+
+
+class DataError(StatementError):
+    """A value does not fit its column or function: out of range, too long, malformed, division by zero."""
 
 
 class StatementTimeoutError(StatementError, builtins.TimeoutError):

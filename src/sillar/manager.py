@@ -264,7 +264,7 @@ class DatabaseManager:
         await asyncio.gather(*(self._close_one(each, drain_seconds) for each in executors))
         self._executors.clear()
         self.connections.clear()
-        self.health_monitor.sources.clear()
+        self.health_monitor.forget()
         self.pools.clear()
 
     async def _close_one(self, executor: Executor, drain_seconds: float | None) -> None:
@@ -304,7 +304,7 @@ class DatabaseManager:
             lease.abandon(self._closed_reason())
         _abandoned.append((self._executors, self.pools))  # kept alive, so that nothing is closed by garbage collection
         self._executors, self.pools = {}, {}
-        self.health_monitor.sources.clear()
+        self.health_monitor.forget()
 
     def __reduce__(self) -> Any:
         raise UsageError("a manager cannot be pickled; send its configuration and open one there")

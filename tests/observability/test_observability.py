@@ -135,6 +135,31 @@ async def test_slow_statements_are_logged_and_the_others_are_not(postgresql: Pos
     assert [entry["statement"] for entry in logs if "statement" in entry] == ["SELECT pg_sleep(?)"]
 
 
+async def test_waiting_for_a_connection_does_not_make_a_statement_slow(postgresql: PostgreSQLServer) -> None:
+    config = _config(
+        postgresql,
+        databases={"default": {"slow_statement_seconds": 0.05}},
+        connection_pools={"max_connections": 1},
+        log_statements="all",
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with DatabaseManager(config) as manager:
+            async with await manager.get_connection():
+                task = asyncio.create_task(manager.session().execute("SELECT 1"))
+                await asyncio.sleep(0.2)
+            await task
+    [statement] = [entry for entry in logs if entry.get("statement") == "SELECT ?"]
+    assert statement["event"] == "statement"
+    assert statement["waited_seconds"] > 0.1
+
+
+async def test_a_closed_manager_is_not_healthy(postgresql: PostgreSQLServer) -> None:
+    manager = DatabaseManager.from_url(postgresql.url)
+    async with manager:
+        assert (await manager.health()).healthy
+    assert not (await manager.health()).healthy
+
+
 async def test_without_metrics_and_logs_nothing_observes(postgresql: PostgreSQLServer) -> None:
     async with DatabaseManager(_config(postgresql, metrics=False, log_statements="off")) as manager:
         await manager.session().execute("SELECT 1")

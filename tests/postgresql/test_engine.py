@@ -17,7 +17,7 @@ import pytest
 from sillar import DatabaseConfig, DatabaseManager, Json
 from sillar.engines.postgresql import PostgreSQLAdapter
 from sillar.engines.postgresql import session as private
-from sillar.errors import AuthenticationError, ParameterError, StatementSyntaxError, TransientStatementError, UniqueViolationError
+from sillar.errors import AuthenticationError, DataError, ParameterError, StatementSyntaxError, TransientStatementError, UniqueViolationError
 from sillar.testing.servers import PostgreSQLServer
 from tests.postgresql.sessions import OpenManager, sessions
 
@@ -208,6 +208,20 @@ async def test_a_value_of_the_wrong_type_is_named_without_the_value(manager: Dat
     assert "$1" in str(caught.value)
     assert "my-secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT 'my-secret'::int", "SELECT 1 / 0", "SELECT '99999999999'::int", "SELECT chr(0)", "SELECT 3000000000::int"],
+)
+async def test_a_value_that_does_not_fit_is_a_data_error_without_the_value(
+    manager: DatabaseManager, statement: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        await manager.session().execute(statement)
+    assert caught.value.code is not None
+    assert "secret" not in str(caught.value)
+    assert "99999999999" not in str(caught.value)
 
 
 async def test_an_adapter_alone(postgresql: PostgreSQLServer, application: str, observer: asyncpg.Connection) -> None:

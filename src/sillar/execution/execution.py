@@ -27,6 +27,7 @@ class Execution:
         payload: what the operation needs beyond the statement (parameter sets, rows, a batch size).
         attempt: 1, and one more for each retry.
         address: the node it ran on, once it ran.
+        waited_seconds: how much of the time went into waiting for a connection.
         started, duration_seconds: filled by OBSERVE, on the ``time.perf_counter()`` scale.
     """
 
@@ -44,6 +45,7 @@ class Execution:
         "started",
         "statement",
         "timeout_seconds",
+        "waited_seconds",
     )
 
     def __init__(
@@ -67,7 +69,7 @@ class Execution:
         self.after: Sequence[tuple[Any, Sequence[Any]]] = ()
         self.attempt = 1
         self.address: str | None = None
-        self.started = self.duration_seconds = 0.0
+        self.started = self.duration_seconds = self.waited_seconds = 0.0
 
     @property
     def fingerprint(self) -> str:

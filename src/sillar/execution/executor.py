@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable
+from time import perf_counter
 from typing import Any
 
 from sillar.capabilities import Capabilities
@@ -111,7 +112,11 @@ class Executor:
         connection = source.try_acquire()
         waited = connection is None
         if connection is None:
-            connection = await source.acquire_connection(remaining_seconds())
+            began = perf_counter()
+            try:
+                connection = await source.acquire_connection(remaining_seconds())
+            finally:
+                execution.waited_seconds += perf_counter() - began
         execution.address = connection.address
         try:
             if waited:  # which took its share of the deadline

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Isolation, TransactionOptions
-from sillar.errors import UsageError
+from sillar.errors import DatabaseError, UsageError
 from sillar.execution.executor import Executor
 from sillar.execution.statements import Statements
 from sillar.execution.transaction import Transaction
@@ -97,7 +97,12 @@ class DatabaseSession(Statements):
             if error is None and self._autobegin:
                 await self.commit()
         finally:
-            await self.close()
+            try:
+                await self.close()
+            except DatabaseError as failure:
+                if error is None:
+                    raise
+                error.add_note(f"the rollback failed, too: {failure}")  # what went wrong inside has to be seen
 
     async def _open_connection(self) -> DriverConnection[Any] | None:
         if self._closed:

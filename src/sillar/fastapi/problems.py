@@ -78,6 +78,7 @@ PROBLEMS: Final[Mapping[type[errors.DatabaseError], ProblemKind]] = {
     ),
     errors.NotNullViolationError: _UNPROCESSABLE,
     errors.CheckViolationError: _UNPROCESSABLE,
+    errors.DataError: _UNPROCESSABLE,
     errors.ParameterError: _UNPROCESSABLE,
     errors.TransientStatementError: _CONTENTION,
     errors.StatementTimeoutError: ProblemKind(

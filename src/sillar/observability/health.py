@@ -17,7 +17,7 @@ class DatabaseHealth:
     """The health of all databases.
 
     Attributes:
-        healthy: every database is.
+        healthy: every database is, and there is one.
         databases: each database's pool by name.
         checked_at: seconds since the epoch.
     """
@@ -57,11 +57,17 @@ class DatabaseHealthMonitor:
             self._checking = asyncio.get_running_loop().create_task(self._check())
         return await asyncio.shield(self._checking)
 
+    def forget(self) -> None:
+        """Drop the sources and the last answer: the manager is closed."""
+        self.sources.clear()
+        self._known = None
+
     async def _check(self) -> DatabaseHealth:
         names = list(self.sources)
         found = await asyncio.gather(*(self._one(name) for name in names))
         databases = dict(zip(names, found, strict=True))
-        health = DatabaseHealth(all(each.healthy for each in found), databases, self._clock.time())
+        healthy = bool(found) and all(each.healthy for each in found)  # a closed manager has none
+        health = DatabaseHealth(healthy, databases, self._clock.time())
         self._known, self._known_at = health, self._clock.monotonic()
         return health
 

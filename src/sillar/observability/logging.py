@@ -13,13 +13,15 @@ from sillar.errors import DatabaseError
 from sillar.execution.execution import Execution
 
 _log = structlog.get_logger("sillar.statement")
+_NEVER = float("inf")
 
 
 class StatementLog:
     """The observer that logs executions.
 
     Args:
-        slow_seconds: from how many seconds on an execution counts as slow, by database; None is never.
+        slow_seconds: from how many seconds on a statement counts as slow, by database; None is never. The wait for a
+            connection does not count: under overload it would make every statement slow.
         everything: log all executions (at debug level), not only slow ones and failures.
     """
 
@@ -30,7 +32,7 @@ class StatementLog:
     def executed(self, execution: Execution, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, asyncio.CancelledError):
             _log.warning("statement failed", **_event(execution), error=type(error).__name__, **_code(error))
-        elif execution.duration_seconds >= self._slow_seconds.get(execution.database, float("inf")):
+        elif execution.duration_seconds - execution.waited_seconds >= self._slow_seconds.get(execution.database, _NEVER):
             _log.warning("slow statement", **_event(execution))
         elif self._everything:
             _log.debug("statement", **_event(execution))
@@ -54,6 +56,7 @@ def _event(execution: Execution) -> dict[str, Any]:
         "node": execution.address,
         "statement": execution.fingerprint,
         "seconds": round(execution.duration_seconds, 6),
+        "waited_seconds": round(execution.waited_seconds, 6),
         "attempt": execution.attempt,
     }
 

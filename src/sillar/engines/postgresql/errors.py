@@ -34,6 +34,7 @@ _SYNTAX_CODES: Final = frozenset(
 _LOST_CODES: Final = frozenset({"57P01", "57P02", "57P05", "25P03"})
 _MISMATCH: Final = re.compile(r"the server expects (\d+) arguments? for this query, (\d+) (?:was|were) passed")
 _INVALID_INPUT: Final = re.compile(r"invalid input for query argument (\$\d+)", re.IGNORECASE)
+_QUOTED: Final = re.compile(r"""(: |value )"[^"]*\"""")
 _EXPECTED: Final = re.compile(r"\(([^()]*)\)\s*$", re.DOTALL)
 
 
@@ -99,8 +100,12 @@ def _server_error(error: asyncpg.PostgresError, safe_to_retry: bool) -> errors.D
         message += " (an earlier statement failed: roll back, or run what may fail in a nested transaction)"
     elif code.startswith("23") and code not in _STATEMENT_ERRORS:
         kind = errors.IntegrityError
+    elif code.startswith("22"):
+        kind = errors.DataError
     else:
         kind = _STATEMENT_ERRORS.get(code, errors.UnknownStatementError)
+    if kind is errors.DataError:
+        message = _QUOTED.sub(r"\1 …", message)
     position = getattr(error, "position", None)
     hint = getattr(error, "hint", None)
     return kind(
