@@ -218,8 +218,8 @@ class MySQLConnection(DriverConnection[StatementText]):
                 self.terminate()
                 reason = error.args[-1] if error.args else type(error).__name__
                 raise errors.CommitUnknownError(
-                    f"COMMIT was sent to {self.address} and its reply was lost ({reason}); the transaction may or may not"
-                    " have been applied: look before you run it again"
+                    f"COMMIT was sent to {self.address} and its reply was lost ({reason}); the transaction may or may"
+                    " not have been applied: look before you run it again"
                 ).at(node=self.address) from error
             self.dirty = True
             self._raise(error, None, None)
@@ -301,7 +301,11 @@ class MySQLConnection(DriverConnection[StatementText]):
             timeout_seconds = self._write_limit
         try:
             return await self._exchange.call(
-                self._execute, statement, args, timeout_seconds=timeout_seconds, keep_late=not statement.is_read
+                self._execute,
+                statement,
+                args,
+                timeout_seconds=timeout_seconds,
+                keep_late=not statement.is_read and statement.verb != "do",  # DO answers OK when it is interrupted
             )
         except BaseException as error:
             self._raise(error, statement, timeout_seconds)

@@ -43,7 +43,8 @@ class Killer:
         self.connect = connect
         self._connections_max = connections_max
         self._waiting: deque[_Request] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
+        self._alive: set[asyncio.Task[None]] = set()  # those that only say goodbye, too
         self.handshakes = 0
 
     async def kill_query(self, server_id: int, still_wanted: Callable[[], bool] = lambda: True) -> None:
@@ -54,15 +55,18 @@ class Killer:
         """
         request = _Request(server_id, still_wanted)
         self._waiting.append(request)
-        if len(self._workers) < self._connections_max:
+        if len(self._working) < self._connections_max:
             worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._working.add(worker)
+            self._alive.add(worker)
+            worker.add_done_callback(self._alive.discard)
         await request.done
 
     async def _work(self) -> None:
         request: _Request | None = None
         raw: Any = None
+        this = asyncio.current_task()
+        assert this is not None
         try:
             async with asyncio.timeout(_KILL_SECONDS):
                 while (request := self._next()) is not None:
@@ -74,11 +78,13 @@ class Killer:
                             continue
                     await _kill(raw, request.server_id)
                     _finish(request)
+                self._working.discard(this)  # before the goodbye: a request that comes now needs another worker
                 if raw is not None:
                     await raw.ensure_closed()
         except BaseException as error:
+            self._working.discard(this)
             failed = [request] if request is not None else []
-            if not self._workers - {asyncio.current_task()}:  # nobody else would come for them
+            if not self._working:  # nobody else would come for them
                 failed += self._waiting
                 self._waiting.clear()
             for each in failed:

@@ -33,8 +33,8 @@ class SessionContract:
         self._read_only = config.read_only
         if options.charset.lower() not in _SAFE_CHARSETS:
             raise UsageError(
-                f"charset {options.charset!r} is unknown or has characters that contain a backslash, so values could not"
-                f" be escaped safely; use one of {', '.join(sorted(_SAFE_CHARSETS))}"
+                f"charset {options.charset!r} is unknown or has characters that contain a backslash, so values could"
+                f" not be escaped safely; use one of {', '.join(sorted(_SAFE_CHARSETS))}"
             )
         if options.sql_mode is not None and "NO_BACKSLASH_ESCAPES" in options.sql_mode.upper():
             raise UsageError("sql_mode NO_BACKSLASH_ESCAPES is refused: values are escaped by backslashes; remove it")
