@@ -118,12 +118,12 @@ class Batch:
         symbols: list[tuple[Any, ...]] = [
             (
                 *(each.kind, each.name, _search_name(each.name), each.line, each.line_end),
-                *(each.complexity, each.parameters, each.nesting, int(each.documented)),
+                *(each.complexity, each.parameters, each.nesting, each.documented),
             )
             for each in analysis.functions
         ]
         symbols.extend(
-            ("class", each.name, _search_name(each.name), each.line, each.line_end, 0, 0, 0, int(each.documented))
+            ("class", each.name, _search_name(each.name), each.line, each.line_end, 0, 0, 0, each.documented)
             for each in analysis.classes
         )
         symbols.sort(key=lambda symbol: symbol[3])

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -42,7 +43,8 @@ _DIALECTS: dict[str, Dialect] = {
 }
 # SQLite's own key is an INTEGER; clustered tables need none.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
-_MICROSECONDS = mysql.DATETIME(fsp=6)
+# TIMESTAMP, not DATETIME: it is a moment, as in the other engines (and ends in 2038, as the engine has it).
+_MICROSECONDS = mysql.TIMESTAMP(fsp=6)
 _Time = DateTime(timezone=True).with_variant(_MICROSECONDS, "mysql", "mariadb").with_variant(Text(), "sqlite")
 
 
@@ -169,7 +171,8 @@ _table(
     _required("kind", _text(12)),
     _required("name", _text(NAME_LENGTH_MAX)),
     _required("search_name", _text(SEARCH_NAME_LENGTH_MAX)),
-    *_counts("line", "line_end", "complexity", "parameters", "nesting", "documented"),
+    *_counts("line", "line_end", "complexity", "parameters", "nesting"),
+    _required("documented", Boolean),
     Index("atlas_symbols_complexity", "project_id", "complexity", "file_id", "ordinal"),
     Index("atlas_symbols_name", "project_id", "search_name", "file_id", "ordinal"),
     clustered=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codeatlas.document_store import DocumentStore
 from codeatlas.sql_store import SqlStore
 from codeatlas.store import AtlasStore
 from sillar import Capability, DatabaseManager
@@ -18,5 +19,9 @@ def store_for(manager: DatabaseManager, database: str | None = None) -> AtlasSto
         UnsupportedCapabilityError: there is no store for this kind of database.
     """
     capabilities = manager.session(database).capabilities
-    capabilities.require(Capability.SQL, remedy="give the URL of a SQL database")
-    return SqlStore(manager, database)
+    if capabilities.has(Capability.SQL):
+        return SqlStore(manager, database)
+    remedy = "give the URL of a SQL database, or of a document database that is a replica set"
+    capabilities.require(Capability.DOCUMENTS, remedy=remedy)
+    capabilities.require(Capability.TRANSACTIONS, remedy=remedy)
+    return DocumentStore(manager, database)

@@ -18,7 +18,8 @@ GRAM_LENGTH = 3
 WEIGHT_TEXT, WEIGHT_PART, WEIGHT_NAME = 1, 3, 6
 QUERY_WORDS_MAX = 6
 
-_PAD = "\x1f" * (GRAM_LENGTH - 1)
+# Not in paths, and greater than a space: some collations compare as if the shorter text were filled up with spaces.
+_PAD = "\x7f" * (GRAM_LENGTH - 1)
 _WORD = re.compile(r"[^\W\d]\w+")
 _PART = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -1,0 +1,510 @@
+"""A store in a document database: MongoDB.
+
+The same verbs as in SQL over documents of their own shape: a file carries its imports and its history; what is listed
+over many files (symbols, findings) has documents of its own, with the path in them; the words of a file are arrays in
+one document, indexed element by element. Needs transactions, so a replica set (one member is enough) or a sharded
+cluster.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from codeatlas.discovery import KnownFile
+from codeatlas.measurements import MODULES_KEPT, TOTAL, ProjectFigures, counted
+from codeatlas.pipelines import (
+    BY_COMPLEXITY,
+    BY_MODULE,
+    BY_PACKAGE,
+    BY_RULE,
+    INDEXES,
+    TOTALS,
+    after_file,
+    after_finding,
+    after_function,
+    files_by_words,
+    having_grams,
+    having_short_name,
+    named_like,
+    symbols_with_prefix,
+)
+from codeatlas.records import (
+    FileDetail,
+    FileFacts,
+    FileFinding,
+    FileImport,
+    FileRecord,
+    FileRevision,
+    FileSummary,
+    FileSymbol,
+    FileTouch,
+    FindingSummary,
+    Measurement,
+    Overview,
+    Project,
+    Repository,
+    Run,
+    SymbolSummary,
+    TrendPoint,
+)
+from codeatlas.rows import (
+    CONTENT_COLUMNS,
+    FILE_COLUMNS,
+    REVISION_COLUMNS,
+    Batch,
+    by_name_first,
+    by_score,
+)
+from codeatlas.store import SCHEMA_VERSION, RunInProgressError, SchemaVersionError
+from codeatlas.terms import GRAM_LENGTH, WEIGHT_NAME, WEIGHT_PART, query_grams, query_words
+from sillar import DatabaseManager, DatabaseSession
+from sillar.errors import IntegrityError, TransientStatementError
+
+_CANDIDATES_MAX: Final = 512
+_RUN: Final = {name: 1 for name in Run.__struct_fields__ if name != "id"}
+_CONTENTS: Final = ("symbols", "rule_results")
+
+
+class DocumentStore:
+    """An :class:`codeatlas.store.AtlasStore` over sessions of one document database.
+
+    Args:
+        manager: open, or opened before the first verb.
+        database: configured name; None is the default one.
+    """
+
+    def __init__(self, manager: DatabaseManager, database: str | None = None) -> None:
+        self._manager = manager
+        self._database = database
+
+    def _session(self) -> DatabaseSession:
+        return self._manager.session(self._database)
+
+    # --- schema -----------------------------------------------------------------------------------------------------
+
+    async def open_schema(self) -> None:
+        async with self._session() as session:
+            for collection, name, keys, unique in INDEXES:
+                await session.documents(collection).create_index(list(keys), unique=unique, name=name)
+            schema = session.documents("atlas_schema")
+            with suppress(IntegrityError):  # it is there already
+                await schema.update_one({"_id": "schema"}, {"$setOnInsert": {"version": SCHEMA_VERSION}}, upsert=True)
+            found = await schema.find_one({"_id": "schema"})
+        version = None if found is None else found["version"]
+        if version != SCHEMA_VERSION:
+            raise SchemaVersionError(
+                f"the database has schema {version}, this program needs {SCHEMA_VERSION}; give another database and"
+                " index again"
+            )
+
+    # --- recording --------------------------------------------------------------------------------------------------
+
+    async def project(self, name: str) -> Project:
+        async with self._session() as session:
+            projects = session.documents("atlas_projects")
+            found = await projects.find_one({"name": name}, into=Project)
+            if found is None:
+                document = {"_id": await self._take_ids(session, "projects", 1), "name": name, "created_at": _now()}
+                # Unless another process was faster: then it is there.
+                with suppress(IntegrityError):
+                    await projects.insert_one(document)
+                found = await projects.find_one({"name": name}, into=Project)
+        assert found is not None
+        return found
+
+    async def repository(self, project_id: int, root: str) -> Repository:
+        key = {"project_id": project_id, "root": root}
+        async with self._session() as session:
+            repositories = session.documents("atlas_repositories")
+            found = await repositories.find_one(key, into=Repository)
+            if found is None:
+                document = {"_id": await self._take_ids(session, "repositories", 1), **key, "open_analysis_id": None}
+                with suppress(IntegrityError):  # as above
+                    await repositories.insert_one(document)
+                found = await repositories.find_one(key, into=Repository)
+        assert found is not None
+        return found
+
+    async def begin_run(self, repository: Repository, owner: str, may_take_over: Callable[[Run], bool]) -> Run:
+        async with self._session() as session:
+            open_id = await self._open_run(session, repository)
+            if open_id is None:
+                run_id = await self._take_ids(session, "analyses", 1)
+                if await self._claim(session, repository, run_id, owner):
+                    return await self._run(session, run_id)
+                open_id = await self._open_run(session, repository)
+            run = await self._run(session, open_id)
+            if run.owner and not may_take_over(run):
+                raise RunInProgressError(run)
+            taken = await session.documents("atlas_analyses").update_one(
+                {"_id": run.id, "owner": run.owner, "resumes": run.resumes},
+                {"$set": {"owner": owner, "status": "running", "heartbeat_at": _now()}, "$inc": {"resumes": 1}},
+            )
+            run = await self._run(session, run.id)
+            if taken.matched == 0:
+                raise RunInProgressError(run)
+            return run
+
+    async def _open_run(self, session: DatabaseSession, repository: Repository) -> Any:
+        found = await session.documents("atlas_repositories").find_one({"_id": repository.id})
+        assert found is not None
+        return found["open_analysis_id"]
+
+    async def _claim(self, session: DatabaseSession, repository: Repository, run_id: int, owner: str) -> bool:
+        """Begin a run, unless another process has begun one since we looked, or does so now."""
+        now = _now()
+        counts = ("resumes", "files_found", "files_analysed", "files_unchanged", "files_removed", "files_failed")
+        document = {
+            "_id": run_id,
+            "project_id": repository.project_id,
+            "repository_id": repository.id,
+            "status": "running",
+            "owner": owner,
+            "started_at": now,
+            "heartbeat_at": now,
+            "finished_at": None,
+            **dict.fromkeys(counts, 0),
+        }
+        try:
+            async with session.transaction() as transaction:
+                claimed = await session.documents("atlas_repositories").update_one(
+                    {"_id": repository.id, "open_analysis_id": None}, {"$set": {"open_analysis_id": run_id}}
+                )
+                if claimed.matched == 0:
+                    await transaction.rollback()
+                    return False
+                await session.documents("atlas_analyses").insert_one(document)
+        except TransientStatementError:
+            return False
+        return True
+
+    async def _run(self, session: DatabaseSession, run_id: int) -> Run:
+        run = await session.documents("atlas_analyses").find_one({"_id": run_id}, projection=_RUN, into=Run)
+        assert run is not None, f"run {run_id} is referred to and does not exist"
+        return run
+
+    async def known_files(self, repository_id: int) -> dict[str, KnownFile]:
+        known: dict[str, KnownFile] = {}
+        wanted = dict.fromkeys(("path", "size_bytes", "mtime_ns", "sha256", "analyser"), 1)
+        async with self._session() as session:
+            stream = session.documents("atlas_files").stream(
+                {"repository_id": repository_id}, projection=wanted, into=KnownFile
+            )
+            async with stream as files:
+                async for file in files:
+                    known[file.path] = file
+        return known
+
+    async def record_files(self, run: Run, records: Sequence[FileRecord], touches: Sequence[FileTouch] = ()) -> None:
+        batch = Batch(run, records)
+        async with self._session() as session:
+            batch.assign_ids(await self._take_ids(session, "files", batch.new_count) if batch.new_count else 0)
+        documents = _Documents(batch)
+        async with self._session() as session, session.transaction():
+            if batch.changed_ids:
+                for collection in ("atlas_symbols", "atlas_rule_results"):
+                    await session.documents(collection).delete_many({"file_id": {"$in": batch.changed_ids}})
+                await session.documents("atlas_terms").delete_many({"_id": {"$in": batch.changed_ids}})
+                await session.documents("atlas_files").bulk_write(documents.changes)
+            inserted = {"atlas_files": documents.files, "atlas_terms": documents.terms}
+            inserted |= {f"atlas_{name}": documents.contents[name] for name in _CONTENTS}
+            for collection, new in inserted.items():
+                if new:
+                    await session.documents(collection).insert_many(new)
+            if touches:
+                await session.documents("atlas_files").bulk_write([_touch(touch) for touch in touches])
+            await self._advance(session, run, analysed=len(records), failed=batch.failed_count)
+
+    async def remove_files(self, run: Run, files: Sequence[KnownFile]) -> None:
+        for start in range(0, len(files), _CANDIDATES_MAX):
+            ids = [file.id for file in files[start : start + _CANDIDATES_MAX]]
+            async with self._session() as session, session.transaction():
+                for collection in ("atlas_symbols", "atlas_rule_results"):
+                    await session.documents(collection).delete_many({"file_id": {"$in": ids}})
+                for collection in ("atlas_terms", "atlas_files"):
+                    await session.documents(collection).delete_many({"_id": {"$in": ids}})
+                await self._advance(session, run, removed=len(ids))
+
+    async def interrupt_run(self, run: Run) -> None:
+        async with self._session() as session:
+            await session.documents("atlas_analyses").update_one(
+                {"_id": run.id, "owner": run.owner},
+                {"$set": {"status": "interrupted", "owner": "", "heartbeat_at": _now()}},
+            )
+
+    async def finish_run(self, run: Run, *, files_found: int) -> Run:
+        async with self._session() as session, session.transaction():
+            figures = await self._measure(session, run.project_id)
+            now = await self._run(session, run.id)
+            done = await session.documents("atlas_analyses").update_one(
+                {"_id": run.id, "owner": run.owner},
+                {
+                    "$set": {
+                        "status": "finished",
+                        "owner": "",
+                        "heartbeat_at": _now(),
+                        "finished_at": _now(),
+                        "files_found": files_found,
+                        "files_unchanged": max(0, files_found - now.files_analysed),
+                        "totals": figures.totals,
+                        "measurements": [
+                            {"kind": each.kind, "name": each.name, "value": each.value}
+                            for each in figures.measurements()
+                        ],
+                    }
+                },
+            )
+            if done.matched == 0:
+                raise RunInProgressError(now)
+            await session.documents("atlas_repositories").update_one(
+                {"_id": run.repository_id, "open_analysis_id": run.id}, {"$set": {"open_analysis_id": None}}
+            )
+            return await self._run(session, run.id)
+
+    async def _take_ids(self, session: DatabaseSession, kind: str, count: int) -> int:
+        """Reserve ``count`` ids that follow each other; the first of them."""
+        sequences = session.documents("atlas_sequences")
+        with suppress(IntegrityError):  # two processes that both found it missing
+            await sequences.update_one({"_id": kind}, {"$setOnInsert": {"next_value": 1}}, upsert=True)
+        taken = await sequences.find_one_and_update({"_id": kind}, {"$inc": {"next_value": count}})
+        assert taken is not None
+        return int(taken["next_value"]) - count
+
+    async def _advance(
+        self, session: DatabaseSession, run: Run, *, analysed: int = 0, failed: int = 0, removed: int = 0
+    ) -> None:
+        counts = {"files_analysed": analysed, "files_failed": failed, "files_removed": removed}
+        done = await session.documents("atlas_analyses").update_one(
+            {"_id": run.id, "owner": run.owner}, {"$set": {"heartbeat_at": _now()}, "$inc": counts}
+        )
+        if done.matched == 0:
+            raise RunInProgressError(await self._run(session, run.id))
+
+    async def _measure(self, session: DatabaseSession, project_id: int) -> ProjectFigures:
+        match = {"$match": {"project_id": project_id}}
+        files = session.documents("atlas_files")
+        totals = await files.aggregate([match, *TOTALS])
+        packages = await files.aggregate([match, *BY_PACKAGE])
+        modules = await files.aggregate([match, *BY_MODULE, {"$limit": MODULES_KEPT}])
+        of_functions = {"$match": {"project_id": project_id, "complexity": {"$gt": 0}}}
+        complexity = await session.documents("atlas_symbols").aggregate([of_functions, *BY_COMPLEXITY])
+        rules = await session.documents("atlas_rule_results").aggregate([match, *BY_RULE])
+        none = dict.fromkeys(name for name in TOTALS[0]["$group"] if name != "_id")
+        return ProjectFigures(
+            counted(_without_id(totals[0]) if totals else none),
+            {each["_id"]: counted(_without_id(each)) for each in packages},
+            *({str(each["_id"]): int(each["value"]) for each in counts} for counts in (complexity, rules, modules)),
+        )
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def projects(self, *, after: str = "", limit: int = 100) -> list[Project]:
+        async with self._session() as session:
+            return await session.documents("atlas_projects").find(
+                {"name": {"$gt": after}}, sort=[("name", 1)], limit=limit, into=Project
+            )
+
+    async def overview(self, project_id: int) -> Overview | None:
+        key = {"project_id": project_id}
+        async with self._session() as session:
+            project = await session.documents("atlas_projects").find_one({"_id": project_id}, into=Project)
+            if project is None:
+                return None
+            roots = await session.documents("atlas_repositories").find(key, sort=[("root", 1)])
+            analyses = session.documents("atlas_analyses")
+            latest = await analyses.find_one(key, projection=_RUN, sort=[("_id", -1)], into=Run)
+            finished = {**key, "status": "finished"}
+            run = await analyses.find_one(finished, projection=_RUN, sort=[("_id", -1)], into=Run)
+            if run is None:
+                figures = await self._measure(session, project_id)
+            else:
+                kept = await analyses.find_one({"_id": run.id}, projection={"measurements": 1})
+                assert kept is not None
+                figures = ProjectFigures.of(Measurement(**each) for each in kept["measurements"])
+            return figures.overview(project, [each["root"] for each in roots], run, latest)
+
+    async def trends(self, project_id: int, *, limit: int = 60) -> list[TrendPoint]:
+        async with self._session() as session:
+            found = await session.documents("atlas_analyses").find(
+                {"project_id": project_id, "status": "finished"},
+                projection={**_RUN, TOTAL + "s": 1},
+                sort=[("_id", -1)],
+                limit=min(limit, _CANDIDATES_MAX),
+            )
+        points = []
+        for each in reversed(found):
+            totals = each.pop("totals")
+            points.append(TrendPoint(Run(id=each.pop("_id"), **each), totals))
+        return points
+
+    async def files(self, project_id: int, *, after: tuple[str, int] = ("", 0), limit: int = 50) -> list[FileSummary]:
+        async with self._session() as session:
+            return await session.documents("atlas_files").find(
+                after_file(project_id, *after),
+                projection=_SUMMARY,
+                sort=[("path", 1), ("_id", 1)],
+                limit=limit,
+                into=FileSummary,
+            )
+
+    async def files_named(self, project_id: int, name: str, *, limit: int = 50) -> list[FileSummary]:
+        grams = query_grams(name)[:_CANDIDATES_MAX]
+        if not grams:
+            return []
+        short = len(name) < GRAM_LENGTH
+        wanted = having_short_name(project_id, grams[0]) if short else having_grams(project_id, grams)
+        async with self._session() as session:
+            found = await session.documents("atlas_terms").find(
+                wanted, projection={"_id": 1}, sort=[("_id", 1)], limit=_CANDIDATES_MAX
+            )
+            if not found:
+                return []
+            files = await session.documents("atlas_files").find(
+                named_like([each["_id"] for each in found], name), projection=_SUMMARY, into=FileSummary
+            )
+        return by_name_first(files, name)[:limit]
+
+    async def files_containing(self, project_id: int, text: str, *, limit: int = 50) -> list[FileSummary]:
+        words = query_words(text)
+        if not words:
+            return []
+        async with self._session() as session:
+            found = await session.documents("atlas_terms").aggregate(
+                files_by_words(project_id, words, min(limit, _CANDIDATES_MAX))
+            )
+            scores = {each["_id"]: int(each["score"]) for each in found}
+            if not scores:
+                return []
+            files = await session.documents("atlas_files").find(
+                {"_id": {"$in": list(scores)}}, projection=_SUMMARY, into=FileSummary
+            )
+        return by_score(files, scores)
+
+    async def symbols_named(self, project_id: int, prefix: str, *, limit: int = 50) -> list[SymbolSummary]:
+        async with self._session() as session:
+            return await session.documents("atlas_symbols").find(
+                symbols_with_prefix(project_id, prefix.lower()),
+                sort=[("search_name", 1), ("file_id", 1), ("ordinal", 1)],
+                limit=limit,
+                into=SymbolSummary,
+            )
+
+    async def functions_by_complexity(
+        self, project_id: int, *, after: tuple[int, int, int] | None = None, limit: int = 50
+    ) -> list[SymbolSummary]:
+        async with self._session() as session:
+            return await session.documents("atlas_symbols").find(
+                after_function(project_id, after),
+                sort=[("complexity", -1), ("file_id", -1), ("ordinal", -1)],
+                limit=limit,
+                into=SymbolSummary,
+            )
+
+    async def findings(
+        self, project_id: int, rule: str, *, after: tuple[int, int] = (0, -1), limit: int = 50
+    ) -> list[FindingSummary]:
+        async with self._session() as session:
+            return await session.documents("atlas_rule_results").find(
+                after_finding(project_id, rule, *after),
+                sort=[("file_id", 1), ("ordinal", 1)],
+                limit=limit,
+                into=FindingSummary,
+            )
+
+    async def file_detail(self, file_id: int) -> FileDetail | None:
+        of_file, in_order = {"file_id": file_id}, [("file_id", 1), ("ordinal", 1)]
+        async with self._session() as session:
+            file = await session.documents("atlas_files").find_one({"_id": file_id})
+            if file is None:
+                return None
+            repository = await session.documents("atlas_repositories").find_one({"_id": file["repository_id"]})
+            assert repository is not None
+            facts = {name: file[name] for name in FileFacts.__struct_fields__ if name not in ("id", "root")}
+            started = await session.documents("atlas_analyses").find(
+                {"_id": {"$in": [each["analysis_id"] for each in file["history"]]}}, projection={"started_at": 1}
+            )
+            at = {each["_id"]: each["started_at"] for each in started}
+            return FileDetail(
+                FileFacts(id=file_id, root=repository["root"], **facts),
+                await session.documents("atlas_symbols").find(of_file, sort=in_order, into=FileSymbol),
+                [FileImport(**each) for each in file["imported"]],
+                await session.documents("atlas_rule_results").find(of_file, sort=in_order, into=FileFinding),
+                [FileRevision(**each, started_at=at[each["analysis_id"]]) for each in file["history"]],
+            )
+
+
+_SUMMARY: Final = {name: 1 for name in FileSummary.__struct_fields__ if name not in ("id", "score")}
+
+
+class _Documents:
+    """The rows of a batch as documents.
+
+    Attributes:
+        files, terms: one for each new file; ``terms`` for changed files, too.
+        changes: what happens to the documents of changed files.
+        contents: symbols and findings, each with the path of its file.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        revisions = {row[0]: dict(zip(REVISION_COLUMNS[1:], row[1:], strict=True)) for row in batch.revisions}
+        imported: dict[int, list[dict[str, Any]]] = {file_id: [] for file_id in revisions}
+        for file_id, _, _, module, line in batch.contents["imports"]:
+            imported[file_id].append({"module": module, "line": line})
+        rows = [dict(zip(FILE_COLUMNS, row, strict=True)) for row in batch.new]
+        self.files = []
+        self.changes: list[Any] = []
+        paths: dict[int, str] = {}
+        for row in (*rows, *batch.changed):
+            file_id, figures = row["id"], {name: value for name, value in row.items() if name != "id"}
+            paths[file_id] = row["path"]
+            figures["imported"] = imported[file_id]
+            figures["modules"] = sorted({each["module"] for each in imported[file_id]})
+            revision = revisions[file_id]
+            if row in rows:
+                self.files.append({"_id": file_id, **figures, "history": [revision]})
+            else:
+                # Analysed twice in one run, where that was interrupted: the later figures count.
+                same_run = {"history": {"analysis_id": revision["analysis_id"]}}
+                self.changes.append(("update_one", {"_id": file_id}, {"$set": figures, "$pull": same_run}))
+                self.changes.append(("update_one", {"_id": file_id}, {"$push": {"history": revision}}))
+        self.contents = {name: _with_paths(name, batch.contents[name], paths) for name in _CONTENTS}
+        self.terms = list(_terms(batch).values())
+
+
+def _with_paths(table: str, rows: Sequence[tuple[Any, ...]], paths: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [dict(zip(CONTENT_COLUMNS[table], row, strict=True), path=paths[row[0]]) for row in rows]
+
+
+def _terms(batch: Batch) -> dict[int, dict[str, Any]]:
+    """All words and grams of a file in arrays; those that weigh more in arrays of their own, besides."""
+    documents: dict[int, dict[str, Any]] = {}
+    for file_id, kind, term, project_id, weight in batch.contents["terms"]:
+        document = documents.get(file_id)
+        if document is None:
+            document = documents[file_id] = {"_id": file_id, "project_id": project_id}
+            document.update({"grams": [], "words": [], "parts": [], "names": []})
+        if kind == "p":
+            document["grams"].append(term)
+            continue
+        document["words"].append(term)
+        if weight == WEIGHT_NAME:
+            document["names"].append(term)
+        elif weight == WEIGHT_PART:
+            document["parts"].append(term)
+    return documents
+
+
+def _touch(touch: FileTouch) -> tuple[Any, ...]:
+    changed = {"mtime_ns": touch.mtime_ns, "size_bytes": touch.size_bytes}
+    return ("update_one", {"_id": touch.known.id}, {"$set": changed})
+
+
+def _without_id(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "_id"}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
