@@ -212,7 +212,7 @@ async def test_a_value_of_the_wrong_type_is_named_without_the_value(manager: Dat
 
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT 'my-secret'::int", "SELECT 1 / 0", "SELECT '99999999999'::int", "SELECT chr(0)", "SELECT 3000000000::int"],
+    ["SELECT 'my-secret'::int", "SELECT 1 / 0", "SELECT '99999999999'::int", "SELECT 3000000000::int"],
 )
 async def test_a_value_that_does_not_fit_is_a_data_error_without_the_value(
     manager: DatabaseManager, statement: str
