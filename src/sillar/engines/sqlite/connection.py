@@ -37,14 +37,14 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
     """One caller's view of a database.
 
     Outside a transaction each statement goes where it belongs: a proven single-row lookup runs at once on the event
-        loop, any
-    other read on a reader's thread, a write in the writer's next batch. A transaction has the writer alone from
-    :meth:`begin` to its end (a read-only one has a reader with a snapshot). Statements may overlap; in a transaction
-    they run in order.
+    loop, any other read on a reader's thread, a write in the writer's next batch. A transaction has the writer
+    alone from :meth:`begin` to its end (a read-only one has a reader with a snapshot). Statements may overlap; in a
+    transaction they run in order.
 
-    ``raw`` is the ``sqlite3.Connection`` of an open transaction, None outside. Settings, attached files and temporary
-    tables last until the end of the transaction, or of the statement. ``Reply.last_insert_id`` is the last rowid; it
-    means nothing after an insert into a table WITHOUT ROWID.
+    ``raw`` is the ``sqlite3.Connection`` of an open transaction, None outside; it belongs to a thread of the
+    source, so use it only while no statement runs, and have ``dirty`` set. Settings, attached files and temporary
+    tables last until the end of the transaction, or of the statement. ``Reply.last_insert_id`` is the last rowid;
+    it means nothing after an insert into a table WITHOUT ROWID.
     """
 
     __slots__ = ("_closed", "_hold", "_job", "_source", "patience_seconds")
@@ -302,20 +302,20 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             timeout_seconds = source.options.statement_timeout
         start = None
         if statement is not None and statement.route is Route.READ:
-            if source.holds and source.file.in_memory:
+            if source.writer_holds and source.file.in_memory:
                 start = source.limit_wait(self)
             source.submit_read(job)
         else:
             if statement is not None and statement.route is Route.CONTROL:
                 raise self._not_by_text(statement)
-            if source.holds:
+            if source.writer_holds:
                 start = source.limit_wait(self)
             source.submit_write(job)
         self._job = job
         return source.dispatch.result(job, timeout_seconds, start)
 
     def _do_held(self, hold: Hold, job: Job, timeout_seconds: float | None) -> Awaitable[Any]:
-        """Run a job in the open transaction (or on the reader of a stream). While the source closes, these still run."""
+        """Run a job in the open transaction (or on the reader of a stream); while the source closes, too."""
         source = self._source
         if hold not in source.holds:
             raise source.closed_error()

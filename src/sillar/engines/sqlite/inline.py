@@ -24,8 +24,8 @@ class InlineReader:
         cursor: what the last read ran on.
         slice_seconds: time that inline reads took since other tasks had a turn.
         reads_total: reads that were answered inline.
-        moved_total: reads that were moved to a thread: a lock, a large value, over budget, or an error to be reported
-            there.
+        moved_total: reads that were moved to a thread: a lock, a large value, over budget, or an error that is
+            reported there.
         seconds_longest: the longest time that one read blocked the loop, moved ones included.
         seconds_total: time that all of them took.
     """

@@ -93,7 +93,7 @@ class Dispatch:
     for: it is sent under the lock under which a worker begins and ends a job.
     """
 
-    __slots__ = ("_done", "_lock", "_scheduled", "address", "loop", "withdrawn_total")
+    __slots__ = ("_done", "_lock", "_scheduled", "address", "limited", "loop", "withdrawn_total")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
         self.loop = loop
@@ -101,6 +101,7 @@ class Dispatch:
         self._lock = threading.Lock()
         self._done: deque[Job] = deque()
         self._scheduled = False
+        self.limited = 0  # callers whose work must begin within a limit, because somebody holds the writer
         self.withdrawn_total = 0
 
     # --- in the threads ---------------------------------------------------------------------------------------------
@@ -163,6 +164,7 @@ class Dispatch:
             timers.append(self.loop.call_later(max(0.0, timeout_seconds), self._expire, job, timeout_seconds))
         if start is not None:
             timers.append(self.loop.call_later(max(0.0, start[0]), self._give_up, job, start[1]))
+            self.limited += 1
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -171,6 +173,8 @@ class Dispatch:
         finally:
             for timer in timers:
                 timer.cancel()
+            if start is not None:
+                self.limited -= 1
 
     def withdraw(self, job: Job) -> None:
         """The caller has left: drop the job, or interrupt it if it runs. A transaction that ends is left to end."""

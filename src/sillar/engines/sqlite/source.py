@@ -18,7 +18,7 @@ from sillar.engines.connection import DriverConnection
 from sillar.engines.health import PoolHealth
 from sillar.engines.sqlite import backup
 from sillar.engines.sqlite.connection import SQLiteConnection
-from sillar.engines.sqlite.figures import SQLiteFigures
+from sillar.engines.sqlite.figures import SQLiteFigures, figures_of, health_of
 from sillar.engines.sqlite.file import DatabaseFile
 from sillar.engines.sqlite.inline import InlineReader
 from sillar.engines.sqlite.jobs import Dispatch, Job
@@ -33,9 +33,8 @@ class SQLiteSource:
     """The writer, the readers and the inline reader of one database, and the light connections over them.
 
     Acquiring never waits: a light connection is a view. What waits is the work: a transaction for the writer, a
-        statement for
-    the writer while somebody holds it alone, a stream for a reader of its own; first come, first served, bounded in
-    number and time by the pool's ``waiting_max`` and ``connection_timeout``.
+    statement for the writer while somebody holds it alone, a stream for a reader of its own; first come, first
+    served, bounded in number and time by the pool's ``waiting_max`` and ``connection_timeout``.
 
     A database in memory lives in a single connection: every statement runs on the writer's thread.
     """
@@ -51,15 +50,16 @@ class SQLiteSource:
         self.dispatch: Dispatch
         self.writer: Writer
         self.holds: set[Hold] = set()
+        self.writer_holds = 0  # of them, those that have or await the writer
         self._idle = asyncio.Event()
-        self._readers: list[Worker] = []
+        self.readers: list[Worker] = []
         self._reads: SimpleQueue[Any] = SimpleQueue()
-        self._snapshots: SnapshotReaders
+        self.snapshots: SnapshotReaders
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._spare: list[SQLiteConnection] = []
-        self._leased = self._acquired = 0
-        self._timeouts = self._refused = 0
+        self.leased = self.acquired_total = 0
+        self.timeouts_total = self.refused_total = 0
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -89,15 +89,15 @@ class SQLiteSource:
         )
         self.writer.start()
         try:
-            self.inline = await self._on_writer(self._open_connections, outside=True)
+            self.inline = await self._on_writer(self._open_connections)
         except BaseException:
             self.writer.queue.put(None)
             raise
         self._loop = loop
         if not self.file.in_memory:
             for number in range(1, self.options.readers + 1):
-                self._readers.append(self._reader(f"sillar-sqlite-reader-{number}", self._reads, settings))
-        self._snapshots = SnapshotReaders(
+                self.readers.append(self._reader(f"sillar-sqlite-reader-{number}", self._reads, settings))
+        self.snapshots = SnapshotReaders(
             lambda number: self._reader(f"sillar-sqlite-snapshot-{number}", SimpleQueue(), settings),
             self.dispatch,
             limit=self.pool.max_connections,
@@ -116,7 +116,7 @@ class SQLiteSource:
             return
         self._closing = True
         drain = self.pool.drain_timeout if drain_seconds is None else drain_seconds
-        workers: list[Worker] = [self.writer, *self._readers, *self._snapshots.workers()]
+        workers: list[Worker] = [self.writer, *self.readers, *self.snapshots.workers()]
         deadline = self._loop.time() + drain
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
@@ -125,9 +125,9 @@ class SQLiteSource:
         for hold in list(self.holds):
             self.end_hold(hold)
         self.writer.queue.put(None)
-        for _ in self._readers:
+        for _ in self.readers:
             self._reads.put(None)
-        for worker in self._snapshots.workers():
+        for worker in self.snapshots.workers():
             worker.queue.put(None)
         while any(worker.is_alive() for worker in workers):
             if self._loop.time() >= deadline:
@@ -137,7 +137,7 @@ class SQLiteSource:
         if self.inline is not None:
             self.inline.close()
             self.inline = None
-        self._readers.clear()
+        self.readers.clear()
         self._spare.clear()
         self._loop = None
 
@@ -152,8 +152,8 @@ class SQLiteSource:
         """A light connection, or None while the source is not open."""
         if self._loop is None or self._closing:
             return None
-        self._leased += 1
-        self._acquired += 1
+        self.leased += 1
+        self.acquired_total += 1
         connection = self._spare.pop() if self._spare else SQLiteConnection(self)
         connection.leased = True
         return connection
@@ -180,7 +180,7 @@ class SQLiteSource:
         if not connection.leased:
             raise errors.UsageError(f"a connection to {self.name} was released twice")
         assert isinstance(connection, SQLiteConnection)
-        self._leased -= 1
+        self.leased -= 1
         if connection.give_back() and len(self._spare) < 1000:
             self._spare.append(connection)
 
@@ -203,7 +203,7 @@ class SQLiteSource:
             NestedAcquireError: the holder is the calling task itself, outside its transaction.
             PoolExhaustedError: too many wait already.
         """
-        if not self.holds:
+        if not self.writer_holds:
             return None
         self._refuse_nested()
         self._refuse_crowd()
@@ -218,7 +218,7 @@ class SQLiteSource:
         """
         self._require_open()
         hold = Hold(Job(begin_write, None), query_only=query_only)
-        if self.holds:
+        if self.writer_holds:
             self._refuse_nested()
             self._refuse_crowd()
         hold.task = asyncio.current_task()
@@ -241,8 +241,8 @@ class SQLiteSource:
             PoolTimeoutError, PoolExhaustedError, NestedAcquireError, PoolClosedError
         """
         self._require_open()
-        reader = await self._snapshots.acquire(self.patience(connection))
-        hold = SnapshotHold(Job(begin_read, None), reader, self._snapshots)
+        reader = await self.snapshots.acquire(self.patience(connection))
+        hold = SnapshotHold(Job(begin_read, None), reader, self.snapshots)
         hold.task = asyncio.current_task()
         hold.since = self.dispatch.loop.time()
         self._register(hold)
@@ -261,6 +261,7 @@ class SQLiteSource:
         """No more jobs of this transaction or stream come."""
         if hold in self.holds:
             self.holds.remove(hold)
+            self.writer_holds -= not isinstance(hold, SnapshotHold)
             if not self.holds:
                 self._idle.set()
             hold.end()
@@ -294,7 +295,7 @@ class SQLiteSource:
         self._require_open()
         work = backup.copy_to(Path(target), progress)
         if self.file.in_memory or self.options.journal_mode != "wal":
-            await self._on_writer(work, outside=True)
+            await self._on_writer(work)
             return
         connection = SQLiteConnection(self)
         hold = await self.hold_snapshot(connection, begin=True)
@@ -314,58 +315,20 @@ class SQLiteSource:
             UnknownDatabaseError: the file is missing, damaged or no SQLite database. Nothing was changed.
         """
         self._require_open()
-        await self._on_writer(backup.copy_from(Path(source)), outside=True)
+        await self._on_writer(backup.copy_from(Path(source)))
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
     def figures(self) -> SQLiteFigures:
         """What the threads did so far."""
-        inline, writer, proofs = self.inline, self.writer, self.proofs
-        return SQLiteFigures(
-            leased=self._leased,
-            waiting=writer.queue.qsize(),
-            batches=writer.batches_total,
-            batched=writer.batched_total,
-            batch_max=writer.batch_max_seen,
-            replays=writer.replays_total,
-            inline_reads=inline.reads_total if inline else 0,
-            moved_reads=inline.moved_total if inline else 0,
-            inline_seconds_longest=inline.seconds_longest if inline else 0.0,
-            lookups_proven=proofs.found,
-            lookups_lost=proofs.lost,
-            thread_reads=sum(worker.jobs_total for worker in (*self._readers, *self._snapshots.workers())),
-            withdrawn=self.dispatch.withdrawn_total,
-        )
+        return figures_of(self)
 
     def stats(self) -> PoolHealth:
         """The figures in the form that all sources of connections share."""
-        if self._loop is None:
-            return PoolHealth(self.name, healthy=False, reason="not open")
-        figures = self.figures()
-        now = self._loop.time()
-        oldest = max((now - hold.since for hold in self.holds if hold.since), default=0.0)
-        connections = 1 + len(self._readers) + self._snapshots.open + (self.inline is not None)
-        return PoolHealth(
-            self.name,
-            healthy=self.is_open and self.writer.is_alive(),
-            reason="closing" if self._closing else "" if self.writer.is_alive() else "the writer's thread has ended",
-            connections_min=1,
-            connections_max=1 + len(self._readers) + self.pool.max_connections + (self.inline is not None),
-            open=connections,
-            idle=connections - min(connections, len(self.holds)),
-            leased=len(self.holds),
-            waiting=figures.waiting + self._snapshots.waiting,
-            acquired_total=self._acquired,
-            timeouts_total=self._timeouts,
-            refused_total=self._refused,
-            resets_total=self.writer.restores_total,
-            oldest_lease_seconds=oldest,
-            detail={field: getattr(figures, field) for field in figures.__slots__},
-        )
+        return health_of(self)
 
     async def health_check(self) -> PoolHealth:
-        """The figures, and whether a reader answers. Never queues behind a transaction (in memory there is one thread
-        only)."""
+        """The figures, and whether a reader answers. In memory, with its one thread, it waits its turn."""
         connection = self.try_acquire()
         if connection is not None:
             try:
@@ -377,7 +340,7 @@ class SQLiteSource:
     def numbers(self) -> str:
         """How busy it is, for messages."""
         now = self.dispatch.loop.time()
-        parts = [f"{self.writer.queue.qsize()} waiting for the writer", f"{self._snapshots.leased} readers leased"]
+        parts = [f"{self.dispatch.limited} waiting for the writer", f"{self.snapshots.leased} readers leased"]
         holding = [hold for hold in self.holds if hold.since and not isinstance(hold, SnapshotHold)]
         if holding:
             oldest = min(holding, key=lambda hold: hold.since)
@@ -394,6 +357,7 @@ class SQLiteSource:
 
     def _register(self, hold: Hold) -> None:
         self.holds.add(hold)
+        self.writer_holds += not isinstance(hold, SnapshotHold)
         self._idle.clear()
 
     def _require_open(self) -> None:
@@ -409,15 +373,15 @@ class SQLiteSource:
             )
 
     def _refuse_crowd(self) -> None:
-        if self.writer.queue.qsize() >= self.pool.waiting_max:
-            self._refused += 1
+        if self.dispatch.limited >= self.pool.waiting_max:
+            self.refused_total += 1
             raise errors.PoolExhaustedError(
                 f"{self.numbers()}; waiting_max={self.pool.waiting_max} wait already; keep transactions shorter,"
                 " or shed load"
             )
 
     def _timeout_error(self, seconds: float) -> errors.PoolTimeoutError:
-        self._timeouts += 1
+        self.timeouts_total += 1
         error = errors.PoolTimeoutError(
             f"{self.numbers()}; the writer was not free within {seconds:.1f} s; keep transactions shorter, or raise"
             " connection_timeout"
@@ -430,8 +394,8 @@ class SQLiteSource:
         worker.start()
         return worker
 
-    async def _on_writer(self, work: Callable[[Worker, Job], Any], *, outside: bool) -> Any:
-        job = Job(work, None, outside=outside)
+    async def _on_writer(self, work: Callable[[Worker, Job], Any]) -> Any:
+        job = Job(work, None, outside=True)
         self.submit_write(job)
         return await self.dispatch.result(job)
 
