@@ -110,7 +110,7 @@ def symbols_with_prefix(project_id: int, prefix: str) -> dict[str, Any]:
 
 
 def having_short_name(project_id: int, start: str) -> dict[str, Any]:
-    return {"project_id": project_id, "grams": {"$elemMatch": _beginning(start)}}
+    return {"project_id": project_id, "grams": _one_beginning(start)}
 
 
 def having_grams(project_id: int, grams: Sequence[str]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def named_like(files: Sequence[int], name: str) -> dict[str, Any]:
 
 def files_by_words(project_id: int, words: Sequence[str], limit: int) -> list[dict[str, Any]]:
     """Files that have, for each word, a term that begins with it; exact terms weigh double, as in SQL."""
-    having = [{"words": {"$elemMatch": _beginning(word)}} for word in words]
+    having = [{"words": _one_beginning(word)} for word in words]
     return [
         {"$match": {"project_id": project_id, "$and": having}},
         {"$project": {"score": {"$sum": [_score(word) for word in words]}}},
@@ -155,6 +155,14 @@ def _any_beginning(array: str, word: str) -> dict[str, Any]:
         ]
     }
     return {"$gt": [{"$size": {"$filter": {"input": array, "cond": begins}}}, 0]}
+
+
+def _one_beginning(prefix: str) -> dict[str, Any]:
+    """For arrays: an anchored expression without further signs is a range in an index, and one element has to meet it.
+
+    Of two comparisons each could be met by another element.
+    """
+    return {"$regex": f"^{re.escape(prefix)}"}
 
 
 def _beginning(prefix: str) -> dict[str, Any]:
