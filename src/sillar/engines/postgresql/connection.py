@@ -23,8 +23,15 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.postgresql import session
-from sillar.engines.postgresql.errors import refused_by_driver, statement_error
-from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
+from sillar.engines.postgresql.errors import is_encoding_failure, refused_by_driver, statement_error
+from sillar.engines.postgresql.values import (
+    CopyRecords,
+    identifier,
+    literal,
+    parameter_encoder,
+    plain_parameters,
+    row_decoder,
+)
 from sillar.query.text import StatementText
 
 _NATIVE: Final[frozenset[type]] = frozenset(
@@ -179,12 +186,17 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     ) -> int:
         schema, _, name = table.rpartition(".")
         encode = await self._row_encoder(table, columns, timeout_seconds)
-        records = rows if encode is None else map(encode, rows)
+        records = CopyRecords(rows if encode is None else map(encode, rows))
         try:
             status = await self.raw.copy_records_to_table(
                 name, schema_name=schema or None, columns=list(columns), records=records, timeout=timeout_seconds
             )
         except BaseException as error:
+            if error is not records.failure and is_encoding_failure(error):
+                self.dirty = True  # the driver asked the server to stop
+                raise errors.ParameterError(
+                    f"row {records.count} has a value that the type of its column in {table} does not take; nothing was inserted"
+                ).at(node=self.address) from None  # the driver's message may quote the value
             self._raise(error, None, timeout_seconds)
         return _affected(status)
 
