@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sillar.testing.conformance import ConformanceSubject
-from sillar.testing.servers import PostgreSQLServer, ServerFleet
+from sillar.testing.servers import MySQLServer, PostgreSQLServer, ServerFleet
+from tests.conformance.mysql_subject import MySQLSubject
 from tests.conformance.postgresql_subject import PostgreSQLSubject
+from tests.conformance.sqlite_subject import SQLiteSubject
+
 
 @pytest.fixture
-async def subject(request: pytest.FixtureRequest, fleet: ServerFleet) -> ConformanceSubject:
+async def subject(request: pytest.FixtureRequest, fleet: ServerFleet, tmp_path: Path) -> ConformanceSubject:
     """The engine named by an indirect parameter."""
+    if request.param == "sqlite":
+        return SQLiteSubject(str(tmp_path / "conformance.db"), "sqlite")
+    if request.param == "memory":
+        return SQLiteSubject(":memory:", "memory")
     server = await fleet.get(request.param)
+    if isinstance(server, MySQLServer):
+        return MySQLSubject(server, request.param)
     assert isinstance(server, PostgreSQLServer)
     return PostgreSQLSubject(server, request.param)

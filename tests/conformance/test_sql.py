@@ -6,7 +6,7 @@ import pytest
 
 from sillar.testing import conformance
 
-pytestmark = pytest.mark.parametrize("subject", ["postgresql", "postgresql18"], indirect=True)
+pytestmark = pytest.mark.parametrize("subject", ["postgresql", "postgresql18", "mariadb", "mysql", "sqlite", "memory"], indirect=True)
 
 
 class TestStatements(conformance.StatementCases): ...

@@ -42,7 +42,7 @@ class Specimen:
     ratio: float
     flag: bool
     note: str
-    nothing: str | None
+    missing: str | None
 
 
 COLUMNS: tuple[str, ...] = tuple(Specimen.__dataclass_fields__)
@@ -50,7 +50,7 @@ COLUMNS: tuple[str, ...] = tuple(Specimen.__dataclass_fields__)
 DEFINITION = (
     "id {integer} PRIMARY KEY, amount {decimal}, seen_at {aware_time}, seen_on {date}, token {uuid}, data {json},"
     " raw {bytes}, tags {list}, colour {key_text}, level {integer}, large {big_integer}, ratio {float}, flag {bool},"
-    " note {text}, nothing {text}"
+    " note {text}, missing {text}"
 )
 """The columns of a table of specimens, with the types as a subject spells them."""
 

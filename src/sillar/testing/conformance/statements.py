@@ -110,8 +110,11 @@ class StatementCases(SQLCases):
         assert "in parameter set 2" in caught.value.__notes__
         assert await session.fetch_value(f"SELECT count(*) FROM {stones}") == 3
         assert await session.execute_many(insert, []) == 0
+
+    async def test_many_sets_count_the_rows_they_change(self, stones: str, session: DatabaseSession) -> None:
         update = f"UPDATE {stones} SET name = :name WHERE id >= :id"
         assert await session.execute_many(update, [{"id": 3, "name": "a"}, {"id": 2, "name": "b"}]) == 3
+        assert await session.execute_many(f"DELETE FROM {stones} WHERE id = :id", [{"id": 1}, {"id": 77}]) == 1
 
     async def test_a_batch_on_one_connection(self, stones: str, session: DatabaseSession) -> None:
         results = await session.execute_batch(

@@ -1,0 +1,122 @@
+"""MySQL and MariaDB, as the conformance suite sees them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sillar.errors import (
+    CheckViolationError,
+    DeadlockError,
+    ForeignKeyViolationError,
+    LockTimeoutError,
+    NotNullViolationError,
+    StatementSyntaxError,
+    UniqueViolationError,
+)
+from sillar.testing.conformance import Command, Settings, SQLSubject
+from sillar.testing.servers import MySQLServer, ServerCertificate
+
+
+def settings_of(server: MySQLServer) -> Settings:
+    return {
+        "engine": "mysql",
+        "host": server.host,
+        "port": server.port,
+        "database": server.database,
+        "credentials": {"user": server.user, "password": server.password},
+    }
+
+
+class MySQLSubject(SQLSubject):
+    types = {
+        "integer": "INT",
+        "big_integer": "BIGINT",
+        "text": "LONGTEXT",
+        "key_text": "VARCHAR(100)",
+        "decimal": "DECIMAL(38, 10)",
+        "aware_time": "TIMESTAMP(6) NULL",
+        "naive_time": "DATETIME(6)",
+        "date": "DATE",
+        "uuid": "CHAR(36)",
+        "json": "JSON",
+        "bytes": "LONGBLOB",
+        "float": "DOUBLE",
+        "bool": "BOOLEAN",
+        "list": "JSON",
+    }
+    names = {
+        UniqueViolationError: frozenset({"constraint"}),
+        ForeignKeyViolationError: frozenset({"constraint", "table", "column"}),
+        NotNullViolationError: frozenset({"column"}),
+        CheckViolationError: frozenset({"constraint"}),
+        StatementSyntaxError: frozenset(),
+    }
+    conflict = DeadlockError
+    lock_error = LockTimeoutError
+    long = f"SELECT SLEEP(60) /* {SQLSubject.long_marker} */", None
+    unknown_error = "SELECT exp(:power)", {"power": 10_000}
+
+    def __init__(self, server: MySQLServer, name: str) -> None:
+        self.server, self.name = server, name
+
+    @property
+    def settings(self) -> Settings:
+        return settings_of(self.server)
+
+    @property
+    def impatient(self) -> Settings:
+        return {**self.settings, "connection_options": {"lock_timeout": 1}}
+
+    async def running(self) -> int:
+        rows = await self.server.execute_as_superuser(
+            "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id()"
+            f" AND info LIKE '%{self.long_marker}%'"
+        )
+        return int(rows[0][0])
+
+    async def session_count(self) -> int:
+        return len(await self._ids())
+
+    async def end_sessions(self) -> None:
+        for number in await self._ids():
+            await self.server.execute_as_superuser(f"KILL {number}")
+
+    async def _ids(self) -> list[int]:
+        rows = await self.server.execute_as_superuser(
+            f"SELECT id FROM information_schema.processlist WHERE user = '{self.server.user}'"
+        )
+        return [int(row[0]) for row in rows]
+
+    @asynccontextmanager
+    async def crowded(self) -> AsyncIterator[Settings]:
+        async with type(self.server)(own=True) as server:
+            held = await server._connect(), await server._connect()
+            try:
+                # The last place is kept for an administrator, so two take part: both by us.
+                await server.execute_as_superuser("SET GLOBAL max_connections = 1")
+                yield settings_of(server)
+            finally:
+                for each in held:
+                    each.close()
+
+    @asynccontextmanager
+    async def secured(self, certificate: ServerCertificate) -> AsyncIterator[tuple[Settings, Path]]:
+        async with type(self.server)(tls=certificate) as server:
+            assert server.ca_file is not None
+            yield settings_of(server), server.ca_file
+
+    @asynccontextmanager
+    async def full(self) -> AsyncIterator[tuple[Settings, list[Command]]]:
+        """A table in memory, whose space the server bounds."""
+        settings = {**self.settings, "connection_options": {"init_command": "SET max_heap_table_size = 16384"}}
+        rows = ", ".join(["(REPEAT('x', 1000))"] * 100)
+        yield (
+            settings,
+            [
+                ("DROP TABLE IF EXISTS filled", None),
+                ("CREATE TABLE filled (content VARCHAR(1000)) ENGINE = MEMORY", None),
+                (f"INSERT INTO filled VALUES {rows}", None),
+            ],
+        )
