@@ -1,7 +1,8 @@
 """The MongoDB that the tests share: a real one where the machine has it, else the stand-in (see the table of servers).
 
-Against the stand-in this is verified: the driver, Sillar's engine, and the behaviour that DocumentDB shares with MongoDB. Only a real
-deployment shows elections among several members, secondaries, sharding, and the figures of a validator's ``errInfo``.
+Against the stand-in this is verified: the driver, Sillar's engine, and the behaviour that DocumentDB shares with
+MongoDB. Only a real deployment shows elections among several members, replication to secondaries, sharding, DNS seed lists, and
+what a validator says in ``errInfo``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
+from tests.mongodb.deployment import Observer, OpenManager
 
 from sillar import DatabaseManager, DatabaseSession, load_config
 from sillar.execution.documents import DocumentCollection
 from sillar.testing.servers import MongoDBServer
-from tests.mongodb.deployment import Observer, OpenManager
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ async def test_wrong_calls_are_refused_before_anything_is_sent(
     manager: DatabaseManager, session: DatabaseSession, stones: DocumentCollection
 ) -> None:
     acquired = manager.pools["default"].stats().acquired_total
-    with pytest.raises(UnsupportedCapabilityError, match="session.documents"):
+    with pytest.raises(UnsupportedCapabilityError, match=r"session\.documents"):
         await session.execute("SELECT 1")
     with pytest.raises(ParameterError, match="takes no argument 'limt'; did you mean 'limit'"):
         await session.execute(DocumentCommand(stones.name, "find", {"limt": 3}))
@@ -261,7 +261,7 @@ async def test_wrong_calls_are_refused_before_anything_is_sent(
         await session.execute(DocumentCommand("", "find", {}))
     with pytest.raises(ParameterError, match="mapping"):
         await session.execute(DocumentCommand(stones.name, "find", {}), [1])
-    with pytest.raises(ParameterError, match="in parameter set 2|lacks|takes no argument"):
+    with pytest.raises(ParameterError, match="lacks document"):
         await session.execute_many(DocumentCommand(stones.name, "insert_one", {}), [{"document": {}}, {"doc": {}}])
     with pytest.raises(ParameterError, match=r"only works with \$ operators"):
         await stones.update_one({}, {"name": "x"})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.mongodb.deployment import OpenManager
 
 from sillar import DatabaseManager, DatabaseSession, DocumentCommand
 from sillar.engines.mongodb.wording import names_in, plain_message
@@ -21,7 +22,6 @@ from sillar.errors import (
 from sillar.execution.documents import DocumentCollection
 from sillar.testing.servers import MongoDBServer
 from sillar.testing.servers.mongodb_gateway.gateway import Gateway, GatewayOptions
-from tests.mongodb.deployment import OpenManager
 
 pytestmark = pytest.mark.usefixtures("mongodb")
 SECRET = "4711-secret"

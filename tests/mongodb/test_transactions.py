@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.mongodb.deployment import Observer, endless, gone, make_busy
 
 from sillar import DatabaseManager, DatabaseSession, Isolation
 from sillar.errors import (
@@ -15,7 +16,6 @@ from sillar.errors import (
     UsageError,
 )
 from sillar.execution.documents import DocumentCollection
-from tests.mongodb.deployment import Observer, endless, gone, make_busy
 
 pytestmark = pytest.mark.usefixtures("mongodb")
 

@@ -384,9 +384,9 @@ class DocumentCollection:
 
         Args:
             operations: tuples ``("insert_one", document)``, ``("update_one", filter, update)``,
-                ``("update_many", filter, update)``, ``("replace_one", filter, replacement)``, ``("delete_one", filter)``,
-                ``("delete_many", filter)``, each with a mapping of options behind if need be (``{"upsert": True}``); or
-                the driver's own objects.
+                ``("update_many", filter, update)``, ``("replace_one", filter, replacement)``,
+                ``("delete_one", filter)``, ``("delete_many", filter)``, each with a mapping of options behind if need
+                be (``{"upsert": True}``); or the driver's own objects.
             ordered: stop at the first that fails.
         """
         command = self._command("bulk_write", {"operations": list(operations), "ordered": ordered})

@@ -10,7 +10,6 @@ from pymongo.monitoring import (
     ConnectionCheckedInEvent,
     ConnectionCheckedOutEvent,
     ConnectionCheckOutFailedEvent,
-    ConnectionCheckOutFailedReason,
     ConnectionCheckOutStartedEvent,
     ConnectionClosedEvent,
     ConnectionClosedReason,
@@ -28,27 +27,21 @@ from pymongo.monitoring import (
 )
 
 _log = structlog.get_logger("sillar.mongodb")
-_WAITED_SECONDS = 0.001
-"""Getting a connection that takes no longer is no wait."""
 
 
 class PoolActivity(ConnectionPoolListener):
-    """Counts connections and callers over all servers.
+    """Counts connections over all servers.
 
     Attributes:
-        running: commands between their call and their return, those that wait for a connection included. Counted by
-            ourselves: the driver tells of no caller that is cancelled while it waits.
         leased: connections in use. One command at a time holds a connection; an open transaction holds none.
         opened, closed: connections since the start; ``lost`` of them broke, ``connect_failures`` were never ready.
         clears: how often a pool was cleared after a failure.
-        acquired, waited, timeouts, refused, wait_seconds: callers since the start.
+        acquired: how often a connection was taken.
     """
 
     def __init__(self) -> None:
-        self.running = self.leased = 0
+        self.leased = self.acquired = 0
         self.opened = self.closed = self.lost = self.connect_failures = self.clears = 0
-        self.acquired = self.waited = self.timeouts = self.refused = 0
-        self.wait_seconds = 0.0
         self._connecting: set[tuple[object, int]] = set()
 
     @property
@@ -60,11 +53,6 @@ class PoolActivity(ConnectionPoolListener):
     def open(self) -> int:
         """Connections that exist and are ready."""
         return self.opened - self.closed
-
-    @property
-    def waiting(self) -> int:
-        """Callers that wait for a connection, those not counted whose own connection is being opened."""
-        return max(0, self.running - self.leased - self.connecting)
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
         self._connecting.add((event.address, event.connection_id))
@@ -84,19 +72,14 @@ class PoolActivity(ConnectionPoolListener):
             self.lost += 1
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
-        """Nothing to count: see ``running``."""
+        """Nothing to count."""
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
         self.leased += 1
         self.acquired += 1
-        duration = event.duration or 0.0
-        if duration > _WAITED_SECONDS:
-            self.waited += 1
-            self.wait_seconds += duration
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
-        if event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
-            self.timeouts += 1
+        """Nothing to count."""
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         self.leased -= 1

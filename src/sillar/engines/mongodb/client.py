@@ -15,6 +15,7 @@ from sillar.capabilities import Capabilities
 from sillar.config import ConnectionPoolConfig, DatabaseCredentials, MongoDBConfig, ssl_context
 from sillar.engines.mongodb.activity import PoolActivity, TopologyActivity
 from sillar.engines.mongodb.errors import connect_error, parameter_error
+from sillar.engines.mongodb.gate import CommandGate
 from sillar.engines.mongodb.killer import SessionKiller
 from sillar.engines.mongodb.private import use_ssl_context
 from sillar.engines.mongodb.values import CODEC, document_shape
@@ -50,6 +51,8 @@ class MongoDBClient:
         self.capabilities = capabilities
         self.statement_timeout = config.connection_options.statement_timeout
         self.killer = SessionKiller(self.raw)
+        pool = self.pool_config
+        self.gate = CommandGate(pool.max_connections, pool.waiting_max, pool.connection_timeout, self.numbers)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def connect(self, timeout_seconds: float | None = None) -> None:
@@ -75,8 +78,14 @@ class MongoDBClient:
         activity = self.activity
         return (
             f"the driver's pool of {self.pool_config.max_connections} for {self.address}: {activity.leased} leased,"
-            f" {activity.open - activity.leased} idle, {activity.connecting} connecting, {activity.waiting} waiting"
+            f" {activity.open - activity.leased} idle, {activity.connecting} connecting, {self.gate.waiting} waiting"
         )
+
+    def left_driver(self, command: asyncio.Task[Any]) -> None:
+        """A command has come back from the driver; its caller may have left, so nobody else may look at its error."""
+        self.gate.leave()
+        if not command.cancelled():
+            command.exception()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something that nobody waits for; close() does."""
@@ -86,9 +95,9 @@ class MongoDBClient:
 
     async def close(self) -> None:
         """End sessions on the server and close all sockets."""
+        await self.killer.close()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=_GOODBYE_SECONDS)
-        await self.killer.close()
         await self.raw.close()
 
 
@@ -142,7 +151,7 @@ def _milliseconds(seconds: float) -> int:
 def _pool_settings(pool: ConnectionPoolConfig) -> dict[str, Any]:
     return {
         "minPoolSize": pool.min_connections,
-        "maxPoolSize": pool.max_connections,
+        "maxPoolSize": pool.max_connections + 1,  # the gate keeps one free for killing sessions and health checks
         "maxConnecting": pool.handshakes_max,
         "waitQueueTimeoutMS": _milliseconds(pool.connection_timeout),
         "maxIdleTimeMS": _milliseconds(pool.idle_timeout),

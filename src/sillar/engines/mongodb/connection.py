@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, NoReturn
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeVar
 
 import pymongo
 from pymongo import ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import InvalidOperation, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from sillar import errors
@@ -31,6 +31,8 @@ from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
 from sillar.engines.mongodb.wording import names_in
 from sillar.query.document import DocumentCommand
 
+T = TypeVar("T")
+
 _BULK_DOCUMENTS: Final = 10_000
 _END_SECONDS: Final = 5.0
 _REMEDY: Final = "run the commands one by one, or use a replica set or a sharded cluster"
@@ -49,7 +51,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         raw: the driver's ``AsyncMongoClient``.
     """
 
-    __slots__ = ("_broken", "_client", "_closed", "_owned", "_session")
+    __slots__ = ("_broken", "_client", "_closed", "_left", "_owned", "_session")
 
     def __init__(self, client: MongoDBClient, *, owned: bool = False) -> None:
         super().__init__(client.raw, address=client.address)
@@ -57,6 +59,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         self._owned = owned
         self._session: AsyncClientSession | None = None
         self._broken = False
+        self._left: asyncio.Task[Any] | None = None
         self._closed = False
 
     @property
@@ -120,10 +123,9 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         cursor: Any = None
         try:
             while True:
-                with _within(limit), self._running():
-                    if cursor is None:
-                        cursor = await cursor_of(call, statement.verb, batch_rows)
-                    documents = await cursor.to_list(batch_rows)
+                if cursor is None:
+                    cursor = await self._drive(cursor_of(call, statement.verb, batch_rows), limit)
+                documents = await self._drive(cursor.to_list(batch_rows), limit)
                 if not documents:
                     return
                 yield shape, list(zip(documents))
@@ -196,10 +198,13 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                 " run it again"
             ).at(node=self.address)
         try:
-            await session.commit_transaction()
+            await self._drive(session.commit_transaction(), None, stoppable=False)
+        except errors.UnavailableError:
+            self.dirty = True  # it was not sent: the reset aborts the transaction
+            raise
         except PyMongoError as error:
             if error.has_error_label("UnknownTransactionCommitResult"):
-                self._drop_session()
+                self._leave_running(None)
                 raise errors.CommitUnknownError(
                     f"COMMIT was sent to {self.address} and its outcome is not known ({type(error).__name__}); the"
                     " transaction may or may not have been applied: look before you run it again"
@@ -209,12 +214,15 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
             self._raise(error, None, None)
 
     async def rollback(self) -> None:
-        was_open, self.in_transaction = self.in_transaction, False
-        if self._broken:
+        self.in_transaction = False
+        session = self._session
+        if self._broken or session is None:
             await self._abandon_session()
-        elif was_open and self._session is not None and self._session.in_transaction:
-            with pymongo.timeout(_END_SECONDS):
-                await self._session.abort_transaction()
+        elif session.in_transaction:
+            try:
+                await self._drive(session.abort_transaction(), _END_SECONDS, stoppable=False)
+            except errors.UnavailableError:
+                await self._abandon_session()
 
     async def savepoint(self, name: str) -> None:
         self._refuse_savepoint()
@@ -279,7 +287,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         self.in_transaction = False
         if not self._closed:
             self._closed = True
-            self._drop_session()
+            self._leave_running(None)
             if self._owned:
                 self._client.spawn(self._client.close())
 
@@ -296,16 +304,35 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         limit = timeout_seconds or self._client.statement_timeout
         try:
             call = self._call(statement, args, first)
-            with self._running():
-                if limit is None:
-                    return await VERBS[statement.verb](call)
-                with pymongo.timeout(limit):
-                    return await VERBS[statement.verb](call)
+            return await self._drive(VERBS[statement.verb](call), limit)
         except BaseException as error:
             self._raise(error, statement, limit)
 
-    def _running(self) -> _Running:
-        return _Running(self._client)
+    async def _drive(self, work: Coroutine[Any, Any, T], timeout_seconds: float | None, *, stoppable: bool = True) -> T:
+        """Run something in the driver; when the caller is cancelled, stop it on the server, never in the driver.
+
+        Cancelled in the middle, the driver closes the socket, and while it opens one it can lose it. What is not
+        ``stoppable`` (the end of a transaction) runs to its end.
+        """
+        gate = self._client.gate
+        try:
+            waited = await gate.enter(timeout_seconds)
+        except BaseException:
+            work.close()
+            raise
+        if timeout_seconds is not None:
+            work = _within(timeout_seconds - waited, work)
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._client.left_driver)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                if stoppable:
+                    self._leave_running(task)
+                else:
+                    self._left, self.dirty = task, True  # the reset waits for it
+            raise
 
     @property
     def _writes_stay(self) -> bool:
@@ -331,25 +358,17 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
             with pymongo.timeout(_END_SECONDS):
                 await cursor.close()
         except PyMongoError:
-            self._drop_session()  # killing the session takes the cursor along
-
-    def _drop_session(self) -> None:
-        """Leave the session, and have what it still runs killed."""
-        session, self._session = self._session, None
-        self._broken = False
-        if session is not None:
-            self._client.killer.kill(session.session_id)
-            self._client.spawn(_end(session))
+            self._leave_running(None)  # killing the session takes the cursor along
 
     async def _abandon_session(self) -> None:
-        """The same, but what it held is free when this returns; an idle session is only given back."""
+        """Leave the session; what it held on the server is free when this returns. An idle one is only given back."""
         session, self._session = self._session, None
+        command, self._left = self._left, None
         broken, self._broken = self._broken, False
-        if session is None:
-            return
-        if broken or session.in_transaction:
-            await self._client.killer.kill_now(session.session_id)
-        await _end(session)
+        if session is not None:
+            if broken or session.in_transaction:
+                await self._client.killer.kill_now(session.session_id)
+            await _end(session, command)
 
     def _refuse_savepoint(self) -> NoReturn:
         self._client.capabilities.require(
@@ -379,68 +398,44 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
             timeout_seconds=timeout_seconds,
             failures=self._client.failures(),
         )
-        if translated is None or isinstance(translated, (errors.ConnectionLostError, errors.StatementTimeoutError)):
-            self._leave_running()
+        if isinstance(translated, (errors.ConnectionLostError, errors.StatementTimeoutError)):
+            self._leave_running(None)
         if translated is None:
             raise error
-        if isinstance(translated, errors.PoolTimeoutError):
-            translated = errors.PoolTimeoutError(
-                f"{self._client.numbers()}; no connection came free within {self._wait_seconds(timeout_seconds):.3g} s;"
-                " raise max_connections, or run fewer commands at once"
-            ).at(node=self.address)
         if isinstance(translated, errors.ParameterError):
             raise translated from None  # the driver's message may quote the document
         raise translated from error
 
-    def _wait_seconds(self, timeout_seconds: float | None) -> float:
-        return timeout_seconds if timeout_seconds is not None else self._client.pool_config.connection_timeout
-
-    def _leave_running(self) -> None:
-        """Something of this session may still run on the server: it was cancelled, or its reply is lost."""
+    def _leave_running(self, command: asyncio.Task[Any] | None) -> None:
+        """Have the session killed: its caller has left a command, or its reply is lost."""
+        session = self._session
+        if session is None:
+            return
+        self._client.killer.kill(session.session_id, command)
         if self.in_transaction:
-            self._broken = True  # the rollback kills it, and waits for that
-            if self._session is not None:
-                self._client.killer.kill(self._session.session_id)
+            self._broken, self._left = True, command  # the rollback waits for it
         else:
-            self._drop_session()
-
-
-class _Running:
-    """Counts a command while it runs, and refuses one more when too many wait."""
-
-    __slots__ = ("_activity", "_client")
-
-    def __init__(self, client: MongoDBClient) -> None:
-        self._client = client
-        self._activity = client.activity
-
-    def __enter__(self) -> None:
-        activity, limit = self._activity, self._client.pool_config.waiting_max
-        if activity.running >= limit and activity.waiting >= limit:
-            activity.refused += 1
-            raise errors.PoolExhaustedError(
-                f"{self._client.numbers()}; waiting_max={limit} callers wait already;"
-                " raise max_connections, or shed load upstream"
-            )
-        activity.running += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._activity.running -= 1
+            self._session = None
+            self._client.spawn(_end(session, command))
 
 
 _NOTHING: Final = RowShape(())
 
 
-def _within(seconds: float | None) -> AbstractContextManager[Any]:
-    return nullcontext() if seconds is None else pymongo.timeout(seconds)
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    with pymongo.timeout(max(seconds, 0.001)):
+        return await work
 
 
-async def _end(session: AsyncClientSession) -> None:
-    with pymongo.timeout(_END_SECONDS):
-        try:
+async def _end(session: AsyncClientSession, command: asyncio.Task[Any] | None = None) -> None:
+    """Give a session back once its command has come back."""
+    if command is not None:
+        await asyncio.wait([command])
+    try:
+        with pymongo.timeout(_END_SECONDS):
             await session.end_session()
-        except (PyMongoError, InvalidOperation):
-            return  # it was killed, or its server is gone
+    except PyMongoError:
+        return  # it was killed, or its server is gone
 
 
 def _chunks(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[list[Mapping[str, Any]]]:

@@ -22,8 +22,9 @@ _PING_SECONDS = 1.5
 class MongoDBSource:
     """Leases on one client, whose driver pools the sockets and follows the topology.
 
-    A lease costs nothing and is had at once; waiting for a socket happens inside each command, bounded by
-    ``connection_timeout`` or by the command's own timeout, where it has one.
+    A lease costs nothing and is had at once. ``max_connections`` bounds the commands in flight; each waits its turn for
+    at most ``connection_timeout``. The driver has besides one socket for killing sessions and health checks, and two
+    for each server's monitor. It knows no lifetime of connections, so ``max_lifetime`` is not used.
 
     Args:
         config: the database.
@@ -170,7 +171,7 @@ class MongoDBSource:
         client = self._client
         if client is None:
             return PoolHealth(self.name, healthy=False, reason="closed")
-        activity, pool = client.activity, client.pool_config
+        activity, gate, pool = client.activity, client.gate, client.pool_config
         servers = client.raw.topology_description.server_descriptions().values()
         known = sum(each.is_server_type_known for each in servers)
         oldest = min((each.borrowed_at for each in self._leased), default=None)
@@ -178,43 +179,41 @@ class MongoDBSource:
             name=self.name,
             healthy=known > 0,
             reason="" if known else "no server answers",
-            connections_min=pool.min_connections * max(1, known),
-            connections_max=pool.max_connections * max(1, known),
+            connections_min=pool.min_connections,
+            connections_max=pool.max_connections,
             open=activity.open,
             idle=max(0, activity.open - activity.leased),
             leased=activity.leased,
             restoring=len(self._restoring),
             connecting=activity.connecting,
-            waiting=activity.waiting,
+            waiting=gate.waiting,
             opened_total=activity.opened,
             closed_total=activity.closed,
             lost_total=activity.lost,
             connect_failures_total=activity.connect_failures,
             acquired_total=activity.acquired,
-            waited_total=activity.waited,
-            timeouts_total=activity.timeouts,
-            refused_total=activity.refused,
-            wait_seconds_total=activity.wait_seconds,
+            waited_total=gate.waited,
+            timeouts_total=gate.timeouts,
+            refused_total=gate.refused,
+            wait_seconds_total=gate.wait_seconds,
             oldest_lease_seconds=0.0 if oldest is None else time.monotonic() - oldest,
             detail={
                 "leases": len(self._leased),
+                "commands": gate.running,
                 "servers": len(servers),
                 "servers_known": known,
                 "has_primary": sum(each.is_writable for each in servers),
                 "primary_changes_total": client.topology.primary_changes,
                 "pools_cleared_total": activity.clears,
+                "sessions_killed_total": client.killer.killed,
             },
         )
 
     async def health_check(self) -> PoolHealth:
-        """The figures, and whether a server answers.
-
-        Where the application uses every connection, nothing is sent: the driver's monitor has a socket of its own.
-        """
-        health = self.stats()
+        """The figures, and whether a server answers. It does not pass the gate: the driver has a socket more for it."""
         client = self._client
-        if client is None or (health.waiting and health.leased >= client.pool_config.max_connections):
-            return health
+        if client is None:
+            return self.stats()
         try:
             await client.connect(_PING_SECONDS)
         except errors.DatabaseError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -122,7 +122,7 @@ async def _insert_many(call: Call) -> Reply:
     return _table(("inserted_id",), *((each,) for each in ids), affected=len(ids), last_id=ids[-1] if ids else None)
 
 
-def _change(method: str) -> Callable[[Call], Awaitable[Reply]]:
+def _change(method: str) -> Callable[[Call], Coroutine[Any, Any, Reply]]:
     async def change(call: Call) -> Reply:
         result: UpdateResult = await getattr(call.collection, method)(**call.arguments, session=call.session)
         upserted = result.upserted_id
@@ -133,7 +133,7 @@ def _change(method: str) -> Callable[[Call], Awaitable[Reply]]:
     return change
 
 
-def _delete(method: str) -> Callable[[Call], Awaitable[Reply]]:
+def _delete(method: str) -> Callable[[Call], Coroutine[Any, Any, Reply]]:
     async def delete(call: Call) -> Reply:
         result = await getattr(call.collection, method)(**call.arguments, session=call.session)
         return _table(("deleted",), (result.deleted_count,), affected=result.deleted_count)
@@ -190,7 +190,7 @@ async def _command(call: Call) -> Reply:
     return _documents(call, [reply])
 
 
-VERBS: Final[Mapping[str, Callable[[Call], Awaitable[Reply]]]] = {
+VERBS: Final[Mapping[str, Callable[[Call], Coroutine[Any, Any, Reply]]]] = {
     "find": _find,
     "aggregate": _aggregate,
     "count": _count,
