@@ -141,19 +141,17 @@ def processlist(observer: aiomysql.Connection, server: MySQLServer) -> Callable[
 
 
 @pytest.fixture
-async def table(observer: aiomysql.Connection) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+async def table(open_connection: OpenConnection) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
     """Creates tables with names of their own from their column definitions; dropped with the test."""
     names: list[str] = []
+    own = await open_connection()
 
     async def create(columns: str) -> str:
         name = f"t{next(_numbers)}"
-        async with observer.cursor() as cursor:
-            await cursor.execute(f"CREATE TABLE {name} ({columns})")
+        await own.raw.query(f"CREATE TABLE {name} ({columns})")
         names.append(name)
         return name
 
     yield create
-    async with observer.cursor() as cursor:
-        await cursor.execute("SET sql_notes = 0")
-        for name in reversed(names):
-            await cursor.execute(f"DROP TABLE IF EXISTS {name}")
+    for name in reversed(names):
+        await own.raw.query(f"DROP TABLE IF EXISTS {name}")

@@ -256,7 +256,7 @@ async def test_a_storm_of_long_statements_needs_few_side_connections(
     table: Callable[[str], Awaitable[str]],
     processlist: Processlist,
 ) -> None:
-    """Twenty statements wait for a row that somebody else holds. (Not SLEEP: MariaDB's KILL itself stalls on many of those.)"""
+    """Twenty statements wait for a row that somebody else holds. (Not SLEEP: on many of it MariaDB's KILL stalls.)"""
     name = await table("id INT PRIMARY KEY, n INT")
     holder = await open_connection()
     await ask(holder, f"INSERT INTO {name} VALUES (1, 0)")

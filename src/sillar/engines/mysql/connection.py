@@ -67,7 +67,7 @@ class MySQLConnection(DriverConnection[StatementText]):
         self._killer = killer
         self._shapes = shapes
         self._texts = texts
-        self._prepared: dict[str, Any] = {}
+        self._prepared: dict[Any, Any] = {}
         self._prepared_max = prepared_max
         self._is_mariadb = probe.is_mariadb(raw)
         # max_execution_time of MySQL holds for SELECT alone; MariaDB's max_statement_time for everything.
@@ -311,12 +311,15 @@ class MySQLConnection(DriverConnection[StatementText]):
             self._raise(error, statement, timeout_seconds)
 
     async def _execute(self, statement: StatementText, args: Sequence[Any]) -> tuple[Any, bool]:
-        if args and statement.verb in _PREPARABLE and statement.is_single and not self._has_untyped_bytes(args):
+        if args and statement.verb in _PREPARABLE and statement.is_single and not self._needs_literals(args):
+            # MySQL derives the types of parameters from the first values and bends later ones to them ('x' becomes 0):
+            # there each combination of types is a statement of its own.
+            key = statement.sql if self._is_mariadb else (statement.sql, *map(type, args))
             for attempt in (1, 2):
-                prepared = self._prepared.get(statement.sql)
+                prepared = self._prepared.get(key)
                 try:
                     if prepared is None:
-                        prepared = await self._prepare(statement, len(args))
+                        prepared = await self._prepare(key, statement, len(args))
                     return await driver.execute(prepared, args), True
                 except MySQLError as error:
                     code = server_code(error)
@@ -324,7 +327,7 @@ class MySQLConnection(DriverConnection[StatementText]):
                         break
                     if code not in _OUTDATED or attempt == 2:
                         raise
-                    del self._prepared[statement.sql]  # DDL of somebody else: prepare it anew
+                    del self._prepared[key]  # DDL of somebody else: prepare it anew
         results = await driver.query(self.raw, self._text(statement, args))
         return results[-1] if results[-1].description is not None else _summed(results), False
 
@@ -337,11 +340,11 @@ class MySQLConnection(DriverConnection[StatementText]):
             affected += result.affected_rows
         return affected
 
-    def _has_untyped_bytes(self, args: Sequence[Any]) -> bool:
-        """MySQL takes a prepared parameter of unknown type for text, whatever is bound: bytes go as literals there."""
-        return not self._is_mariadb and any(type(value) is bytes for value in args)
+    def _needs_literals(self, args: Sequence[Any]) -> bool:
+        """MySQL takes bytes for text where it cannot derive a type, and a NULL tells it no type at all."""
+        return not self._is_mariadb and any(value is None or type(value) is bytes for value in args)
 
-    async def _prepare(self, statement: StatementText, count: int) -> Any:
+    async def _prepare(self, key: Any, statement: StatementText, count: int) -> Any:
         text = self._texts.get(statement.sql)
         if text.count != count:
             raise errors.ParameterError(f"the statement has {text.count} parameters, {count} were given")
@@ -354,7 +357,7 @@ class MySQLConnection(DriverConnection[StatementText]):
             )
         if len(self._prepared) >= self._prepared_max:
             await self._prepared.pop(next(iter(self._prepared))).close()
-        self._prepared[statement.sql] = prepared
+        self._prepared[key] = prepared
         return prepared
 
     def _text(self, statement: StatementText, args: Sequence[Any]) -> str:
