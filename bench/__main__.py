@@ -50,7 +50,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Sillar against the alternatives.")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="cases to run, such as 'postgresql.*'")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
-    parser.add_argument("--baseline", metavar="FILE", help="an earlier --json; exit non-zero on a regression beyond the noise")
+    parser.add_argument(
+        "--baseline", metavar="FILE", help="an earlier --json; exit non-zero on a regression beyond the noise"
+    )
     return parser.parse_args()
 
 

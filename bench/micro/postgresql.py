@@ -238,9 +238,7 @@ async def tasks_10k(servers: Servers) -> AsyncIterator[Contest]:
 CASES = [
     Case("postgresql.get.1task", {ASYNCPG: 2.0, ORM: 8.0}, partial(get, tasks=1)),
     Case("postgresql.get.50tasks", {ASYNCPG: 2.3, ORM: 11.0}, partial(get, tasks=50)),
-    Case(
-        "postgresql.list100", {ASYNCPG: 1.25}, partial(plain, ours=sillar_list, theirs=asyncpg_list, count=300)
-    ),
+    Case("postgresql.list100", {ASYNCPG: 1.25}, partial(plain, ours=sillar_list, theirs=asyncpg_list, count=300)),
     Case("postgresql.insert.1task", {ASYNCPG: 2.0, TRANSACTION: 2.0}, insert),
     Case(
         "postgresql.update.1task", {ASYNCPG: 1.6}, partial(plain, ours=sillar_update, theirs=asyncpg_update, count=400)

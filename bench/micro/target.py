@@ -91,5 +91,7 @@ CASES = [
     Case("target.insert", {TARGET: 10.0}, partial(latency, operation=insert, count=300, percentile=50), unit="ms"),
     Case("target.simple.p50", {TARGET: 1.0}, partial(latency, operation=simple, count=500, percentile=50), unit="ms"),
     Case("target.simple.p95", {TARGET: 50.0}, partial(latency, operation=simple, count=500, percentile=95), unit="ms"),
-    Case("target.complex", {TARGET: 200.0}, partial(latency, operation=complicated, count=10, percentile=95), unit="ms"),
+    Case(
+        "target.complex", {TARGET: 200.0}, partial(latency, operation=complicated, count=10, percentile=95), unit="ms"
+    ),
 ]
