@@ -10,13 +10,15 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from sillar import errors
 from sillar.testing.servers import ServerFleet
 
 ROOT = Path(__file__).parents[1]
@@ -39,26 +41,36 @@ def programs() -> Iterator[tuple[str, str, str]]:
             yield page.relative_to(ROOT).as_posix(), engine, program
 
 
-def steps(program: str, page: str) -> Iterator[tuple[int, CodeType, str | None]]:
-    """Line, code and expected result of each statement."""
-    lines = program.splitlines()
-    for node in ast.parse(program).body:
-        said = RESULT.search(lines[(node.end_lineno or 1) - 1])
-        if said and isinstance(node, ast.Expr):
-            code = compile(ast.Expression(node.value), page, "eval", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        else:
-            code = compile(ast.Module([node], []), page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        yield node.lineno, code, said[1].strip() if said and isinstance(node, ast.Expr) else None
+class Comparisons(ast.NodeTransformer):
+    """Turns ``expression  # → value`` into ``compare(line, expression, "value")``, wherever it stands."""
+
+    def __init__(self, program: str) -> None:
+        self.lines = program.splitlines()
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        said = RESULT.search(self.lines[(node.end_lineno or 1) - 1])
+        if said is None:
+            return node
+        arguments = [ast.Constant(node.lineno), node.value, ast.Constant(said[1].strip())]
+        compared = ast.Call(ast.Name("compare", ast.Load()), arguments, [])
+        return ast.fix_missing_locations(ast.copy_location(ast.Expr(compared), node))
 
 
 async def execute(program: str, page: str) -> None:
-    names: dict[str, Any] = {"__name__": "documentation"}
-    for line, code, expected in steps(program, page):
-        value = eval(code, names)
-        if inspect.iscoroutine(value):
-            value = await value
-        if expected is not None:
-            assert repr(value) == expected, f"{page}:{line}"
+    def compare(line: int, value: Any, expected: str) -> None:
+        assert repr(value) == expected, f"{page}:{line}"
+
+    tree = Comparisons(program).visit(ast.parse(program))
+    code = compile(tree, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    module = ModuleType("documentation_page")  # a real one: dataclasses look for theirs
+    module.__dict__["compare"] = compare
+    sys.modules[module.__name__] = module
+    try:
+        running = eval(code, module.__dict__)
+        if inspect.iscoroutine(running):
+            await running
+    finally:
+        del sys.modules[module.__name__]
 
 
 @pytest.mark.parametrize(("page", "engine", "program"), list(programs()), ids=lambda value: str(value)[:40].strip())
@@ -73,8 +85,8 @@ async def test_blocks_run(
 
 async def test_a_wrong_result_is_seen() -> None:
     await execute("import asyncio\nawait asyncio.sleep(0, 2)  # → 2", "page.md")
-    with pytest.raises(AssertionError, match=r"page\.md:1"):
-        await execute("1 + 1  # → 3", "page.md")
+    with pytest.raises(AssertionError, match=r"page\.md:2"):
+        await execute("if True:\n    1 + 1  # → 3", "page.md")
 
 
 def test_blocks_are_found_where_they_are_marked() -> None:
@@ -95,3 +107,18 @@ def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert {page for page in pages if page not in menu and not re.match(r"decisions/\d", page)} == set()
+
+
+def test_every_error_is_in_the_table() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    classes = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)]
+    assert sorted(listed) == sorted(classes)
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    numbered = sorted(page.name for page in folder.glob("0*.md"))
+    assert sorted(re.findall(r"\]\((\d+-[^)]+)\)", index)) == numbered
+    assert len({name.partition("-")[0] for name in numbered}) == len(numbered)

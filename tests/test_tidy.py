@@ -183,6 +183,9 @@ def test_every_public_name_is_documented() -> None:
 
 def test_every_public_name_is_used_in_an_example_or_a_test() -> None:
     used: set[str] = set()
+    for page in (ROOT / "docs").rglob("*.md"):  # code that tests/test_documentation.py runs
+        for block in re.findall(r"^<!-- run: \w+ -->\n```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S):
+            used |= names_used(block)
     for folder in ("examples", "tests"):
         for file in (ROOT / folder).rglob("*.py"):
             if "typing" not in file.parts:  # these are read, not run
