@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from sillar.errors import ParameterError
+
 
 class Json:
     """A parameter value to be stored as JSON, whatever its Python type.
@@ -38,8 +40,15 @@ _decoder = msgspec.json.Decoder()
 
 
 def encode(value: Any) -> str:
-    """JSON text of a value; times in ISO 8601, decimals and uuids as strings."""
-    return _encoder.encode(value).decode()
+    """JSON text of a value; times in ISO 8601, decimals and uuids as strings.
+
+    Raises:
+        ParameterError: something in it has no form in JSON.
+    """
+    try:
+        return _encoder.encode(value).decode()
+    except (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as error:
+        raise ParameterError(f"a value cannot be written as JSON ({type(error).__name__})") from None
 
 
 def decode(text: str | bytes) -> Any:

@@ -130,7 +130,7 @@ def encode_parameters(args: Sequence[Any], names: Sequence[str] = ()) -> tuple[A
     encoders = _ENCODERS
     try:
         return tuple([(encoders.get(type(value)) or _encoder(value))(value) for value in args])
-    except (_UnfitError, TypeError, ValueError):
+    except (_UnfitError, ParameterError, TypeError, ValueError):
         pass
     for number, value in enumerate(args):
         which = f":{names[number]}" if number < len(names) else str(number + 1)
@@ -138,8 +138,10 @@ def encode_parameters(args: Sequence[Any], names: Sequence[str] = ()) -> tuple[A
             _encoded(value)
         except _UnfitError as error:
             raise ParameterError(f"parameter {which} {error}") from None
+        except ParameterError as error:
+            raise ParameterError(f"parameter {which}: {error}") from None
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"parameter {which} cannot be written as JSON ({type(error).__name__})") from None
+            raise ParameterError(f"parameter {which} cannot be encoded ({type(error).__name__})") from None
     raise AssertionError("unreachable: one of the values was refused above")
 
 
