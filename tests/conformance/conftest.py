@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from sillar.testing.conformance import ConformanceSubject
-from sillar.testing.servers import MySQLServer, PostgreSQLServer, ServerFleet
 from tests.conformance.mysql_subject import MySQLSubject
 from tests.conformance.postgresql_subject import PostgreSQLSubject
 from tests.conformance.sqlite_subject import SQLiteSubject
+
+from sillar.testing.conformance import ConformanceSubject
+from sillar.testing.servers import MySQLServer, PostgreSQLServer, ServerFleet
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from sillar.errors import (
     CheckViolationError,
@@ -15,7 +16,7 @@ from sillar.errors import (
     StatementSyntaxError,
     UniqueViolationError,
 )
-from sillar.testing.conformance import Command, Settings, SQLSubject
+from sillar.testing.conformance import Command, Settings, SQLSubject, series
 from sillar.testing.servers import MySQLServer, ServerCertificate
 
 
@@ -30,7 +31,7 @@ def settings_of(server: MySQLServer) -> Settings:
 
 
 class MySQLSubject(SQLSubject):
-    types = {
+    types: ClassVar = {
         "integer": "INT",
         "big_integer": "BIGINT",
         "text": "LONGTEXT",
@@ -46,7 +47,7 @@ class MySQLSubject(SQLSubject):
         "bool": "BOOLEAN",
         "list": "JSON",
     }
-    names = {
+    names: ClassVar = {
         UniqueViolationError: frozenset({"constraint"}),
         ForeignKeyViolationError: frozenset({"constraint", "table", "column"}),
         NotNullViolationError: frozenset({"column"}),
@@ -55,8 +56,9 @@ class MySQLSubject(SQLSubject):
     }
     conflict = DeadlockError
     lock_error = LockTimeoutError
-    long = f"SELECT SLEEP(60) /* {SQLSubject.long_marker} */", None
-    unknown_error = "SELECT exp(:power)", {"power": 10_000}
+    # Many short naps: MySQL lets a single one end without an error when it is interrupted.
+    long = f"SELECT SUM(SLEEP(0.02)) FROM ({series(4)}) AS s /* {SQLSubject.long_marker} */", None
+    unknown_error = "KILL 4294967290", None
 
     def __init__(self, server: MySQLServer, name: str) -> None:
         self.server, self.name = server, name

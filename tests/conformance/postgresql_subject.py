@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from sillar.errors import (
     CheckViolationError,
@@ -30,7 +31,7 @@ def settings_of(server: PostgreSQLServer) -> Settings:
 
 
 class PostgreSQLSubject(SQLSubject):
-    types = {
+    types: ClassVar = {
         "integer": "int",
         "big_integer": "bigint",
         "text": "text",
@@ -46,7 +47,7 @@ class PostgreSQLSubject(SQLSubject):
         "bool": "boolean",
         "list": "text[]",
     }
-    names = {
+    names: ClassVar = {
         UniqueViolationError: frozenset({"constraint", "table"}),
         ForeignKeyViolationError: frozenset({"constraint", "table"}),
         NotNullViolationError: frozenset({"table", "column"}),
@@ -56,7 +57,7 @@ class PostgreSQLSubject(SQLSubject):
     conflict = SerializationError
     lock_error = LockTimeoutError
     long = f"SELECT pg_sleep(60) /* {SQLSubject.long_marker} */", None
-    unknown_error = "SELECT 1 / (id - id) FROM (SELECT 1 AS id) AS one", None
+    unknown_error = "SELECT pg_read_file(:path)", {"path": "/etc/hostname"}
 
     def __init__(self, server: PostgreSQLServer, name: str) -> None:
         self.server, self.name = server, name
@@ -89,7 +90,12 @@ class PostgreSQLSubject(SQLSubject):
 
     @asynccontextmanager
     async def crowded(self) -> AsyncIterator[Settings]:
-        few = {"max_connections": "1", "superuser_reserved_connections": "0", "max_wal_senders": "0", "wal_level": "minimal"}
+        few = {
+            "max_connections": "1",
+            "superuser_reserved_connections": "0",
+            "max_wal_senders": "0",
+            "wal_level": "minimal",
+        }
         async with PostgreSQLServer(self.server.major, settings=few) as server:
             holder = await server._connect()
             try:

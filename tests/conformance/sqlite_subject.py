@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 from sillar.errors import (
     CheckViolationError,
@@ -17,7 +18,7 @@ from sillar.testing.conformance import Command, Settings, SQLSubject
 
 
 class SQLiteSubject(SQLSubject):
-    types = {
+    types: ClassVar = {
         "integer": "INTEGER",
         "big_integer": "INTEGER",
         "text": "TEXT",
@@ -33,7 +34,7 @@ class SQLiteSubject(SQLSubject):
         "bool": "INTEGER",
         "list": "TEXT",
     }
-    names = {
+    names: ClassVar = {
         UniqueViolationError: frozenset({"table", "column"}),
         ForeignKeyViolationError: frozenset(),
         NotNullViolationError: frozenset({"table", "column"}),
@@ -41,16 +42,18 @@ class SQLiteSubject(SQLSubject):
         StatementSyntaxError: frozenset({"position"}),
     }
     conflict = None
+    bounds_text = False
     lock_error = PoolTimeoutError
     long = (
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
         f" SELECT count(*) FROM n /* {SQLSubject.long_marker} */",
         None,
     )
-    unknown_error = "SELECT abs(:least)", {"least": -(2**63)}
+    unknown_error = "SELECT load_extension(:name)", {"name": "nothing"}
 
     def __init__(self, path: str, name: str) -> None:
         self.path, self.name = path, name
+        self.buffers_streams = path == ":memory:"
 
     @property
     def settings(self) -> Settings:
@@ -66,6 +69,7 @@ class SQLiteSubject(SQLSubject):
             self.settings,
             [
                 ("CREATE TABLE filled (content BLOB)", None),
-                ("PRAGMA max_page_count = 1; INSERT INTO filled VALUES (zeroblob(10000000))", None),
+                ("PRAGMA max_page_count = 1", None),
+                ("INSERT INTO filled VALUES (zeroblob(10000000))", None),
             ],
         )

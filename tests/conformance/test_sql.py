@@ -6,10 +6,26 @@ import pytest
 
 from sillar.testing import conformance
 
-pytestmark = pytest.mark.parametrize("subject", ["postgresql", "postgresql18", "mariadb", "mysql", "sqlite", "memory"], indirect=True)
+ENGINES = ["postgresql", "postgresql18", "mariadb", "mysql", "sqlite", "memory"]
+pytestmark = pytest.mark.parametrize("subject", ENGINES, indirect=True)
 
 
 class TestStatements(conformance.StatementCases): ...
 
 
 class TestValues(conformance.ValueCases): ...
+
+
+class TestTransactions(conformance.TransactionCases): ...
+
+
+class TestErrors(conformance.ErrorCases): ...
+
+
+class TestConflicts(conformance.ConflictCases): ...
+
+
+class TestStreams(conformance.StreamCases): ...
+
+
+class TestBulk(conformance.BulkCases): ...

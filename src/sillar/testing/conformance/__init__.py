@@ -20,17 +20,21 @@ Whoever writes an engine adapter runs it: describe the engine in a :class:`Confo
     class TestTransactions(TransactionCases): ...
 
 It needs pytest with pytest-asyncio in the mode ``auto`` and one event loop for all (``asyncio_default_test_loop_scope =
-"session"`` and the same for fixtures). A capability that the engine lacks is not skipped: the case asserts the typed error.
+"session"`` and the same for fixtures). A capability that the engine lacks is not skipped: the case asserts the typed
+error.
 """
 
 import pytest
 
-_CASES = ("statements", "values")
+_CASES = ("conflicts", "errors", "statements", "streams", "transactions", "values")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
 from sillar.testing.conformance.cases import Cases, SQLCases, eventually, lacks, refused  # noqa: E402
+from sillar.testing.conformance.conflicts import ConflictCases  # noqa: E402
+from sillar.testing.conformance.errors import ErrorCases  # noqa: E402
 from sillar.testing.conformance.specimen import COLUMNS, DEFINITION, SPECIMENS, Colour, Level, Specimen  # noqa: E402
 from sillar.testing.conformance.statements import StatementCases  # noqa: E402
+from sillar.testing.conformance.streams import BulkCases, StreamCases  # noqa: E402
 from sillar.testing.conformance.subject import (  # noqa: E402
     Command,
     ConformanceSubject,
@@ -38,22 +42,28 @@ from sillar.testing.conformance.subject import (  # noqa: E402
     SQLSubject,
     series,
 )
+from sillar.testing.conformance.transactions import TransactionCases  # noqa: E402
 from sillar.testing.conformance.values import ValueCases  # noqa: E402
 
 __all__ = [
     "COLUMNS",
     "DEFINITION",
     "SPECIMENS",
+    "BulkCases",
     "Cases",
     "Colour",
     "Command",
+    "ConflictCases",
     "ConformanceSubject",
+    "ErrorCases",
     "Level",
     "SQLCases",
     "SQLSubject",
     "Settings",
     "Specimen",
     "StatementCases",
+    "StreamCases",
+    "TransactionCases",
     "ValueCases",
     "eventually",
     "lacks",

@@ -59,7 +59,9 @@ class Cases(Generic[SubjectT]):
         return manager.session()
 
     @pytest.fixture
-    async def table(self, subject: SubjectT, open_manager: OpenManager, session: DatabaseSession) -> AsyncIterator[MakeTable]:
+    async def table(
+        self, subject: SubjectT, open_manager: OpenManager, session: DatabaseSession
+    ) -> AsyncIterator[MakeTable]:
         """Creates tables with the column ``id``; dropped with the test. ``on`` is the session to use."""
         made: list[tuple[DatabaseSession, str]] = []
 

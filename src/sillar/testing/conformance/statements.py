@@ -143,7 +143,9 @@ class StatementCases(SQLCases):
                 await session.fetch_all(by_id, params)
         with pytest.raises(ParameterError):
             await session.fetch_all(by_id, {"id": object()})
-        assert await session.fetch_value(f"SELECT count(*) FROM {stones} WHERE name = ':id' OR id = :id", {"id": 2}) == 1
+        assert (
+            await session.fetch_value(f"SELECT count(*) FROM {stones} WHERE name = ':id' OR id = :id", {"id": 2}) == 1
+        )
 
     async def test_a_parameter_may_be_used_twice(self, stones: str, session: DatabaseSession) -> None:
         found = await session.fetch_all(
@@ -157,9 +159,7 @@ class StatementCases(SQLCases):
         assert await session.fetch_value(f"SELECT id FROM {stones} WHERE name = :name", {"name": nasty}) == 8
         assert await session.fetch_value(f"SELECT name FROM {stones} WHERE id = 8") == nasty
 
-    async def test_a_query_object_runs_through_the_manager(
-        self, stones: str, manager: DatabaseManager
-    ) -> None:
+    async def test_a_query_object_runs_through_the_manager(self, stones: str, manager: DatabaseManager) -> None:
         query = Query(f"SELECT name FROM {stones} WHERE id = :id", {"id": 2})
         assert (await manager.execute_query(query)).scalar() == "basalt"
 

@@ -134,11 +134,15 @@ class SQLSubject(ConformanceSubject):
         names: for each error, which of ``constraint``, ``table``, ``column`` and ``position`` the server tells.
         conflict: what the loser of two serializable transactions that read and write the same row gets, or None where one
             of them waits from the start.
+        bounds_text: whether ``key_text`` has a greatest length, at most 200.
+        buffers_streams: a stream outside a transaction may be read at once (a database in memory).
     """
 
     types: ClassVar[Mapping[str, str]]
     names: ClassVar[Mapping[type[StatementError], frozenset[str]]]
     conflict: ClassVar[type[Exception] | None]
+    bounds_text: ClassVar[bool] = True
+    buffers_streams: bool = False
 
     @property
     @abstractmethod
@@ -157,7 +161,7 @@ class SQLSubject(ConformanceSubject):
 
     @asynccontextmanager
     async def full(self) -> AsyncIterator[tuple[Settings, list[Command]]]:
-        """A server without space: its settings, and statements of which the last one needs more than there is."""
+        """A server without space: its settings, and statements of one transaction that need more than there is."""
         raise NotImplementedError(f"{type(self).__name__} has no full()")
         yield {}, []
 

@@ -138,7 +138,20 @@ class ValueCases(SQLCases):
 
     @pytest.mark.parametrize(
         "value",
-        ["", " ", "null", "\\0", "\\", "'", '"', "a\nb\r\n\tc", "🪨𝄞\U0010ffff", "e\u0301 é", "\ufeff\u200b", "%s :a $1 ?"],
+        [
+            "",
+            " ",
+            "null",
+            "\\0",
+            "\\",
+            "'",
+            '"',
+            "a\nb\r\n\tc",
+            "🪨𝄞\U0010ffff",
+            "e\u0301 é",
+            "\ufeff\u200b",
+            "%s :a $1 ?",
+        ],
     )
     async def test_text(self, keep: Keep, value: str) -> None:
         assert await keep("text", value, str) == value
