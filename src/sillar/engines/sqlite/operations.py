@@ -36,8 +36,8 @@ def fetch(worker: Worker, job: Job) -> tuple[RowShape, Sequence[Any]]:
     """All rows."""
     statement = job.statement
     assert statement is not None
-    cursor = worker.connection.execute(statement.sql, job.args)
-    rows = cursor.fetchall()
+    cursor = worker.cursor
+    rows = cursor.execute(statement.sql, job.args).fetchall()
     _note(job, statement)
     return shape_of(statement, cursor), rows
 
@@ -61,14 +61,14 @@ def run(worker: Worker, job: Job) -> Reply:
     """Rows and counts of one statement."""
     statement = job.statement
     assert statement is not None
-    reply = reply_to(worker.connection, statement, job.args)
+    reply = reply_to(worker.cursor, statement, job.args)
     _note(job, statement)
     return reply
 
 
-def reply_to(connection: sqlite3.Connection, statement: SQLiteStatement, args: Sequence[Any]) -> Reply:
+def reply_to(cursor: sqlite3.Cursor, statement: SQLiteStatement, args: Sequence[Any]) -> Reply:
     """Execute one statement to its end."""
-    cursor = connection.execute(statement.sql, args)
+    cursor.execute(statement.sql, args)
     if cursor.description is not None:
         rows = cursor.fetchall()
         if statement.verb in _KEYS and rows:
@@ -76,7 +76,7 @@ def reply_to(connection: sqlite3.Connection, statement: SQLiteStatement, args: S
         return Reply(shape_of(statement, cursor), rows, len(rows))
     affected = cursor.rowcount
     if affected < 0:  # sqlite3 counts for statements that begin with INSERT, UPDATE, DELETE or REPLACE only
-        affected = connection.execute("SELECT changes()").fetchone()[0] if statement.verb == "with" else 0
+        affected = cursor.execute("SELECT changes()").fetchall()[0][0] if statement.verb == "with" else 0
     last = cursor.lastrowid if affected > 0 and statement.verb in _KEYS else None
     return Reply(None, _NO_ROWS, affected, last)
 
@@ -85,21 +85,19 @@ def run_many(worker: Worker, job: Job) -> int:
     """One statement, several parameter sets. Returns the rows affected."""
     statement = job.statement
     assert statement is not None
-    connection = worker.connection
     if statement.verb in _MANY and not statement.returns_rows:
-        affected = connection.executemany(statement.sql, job.args).rowcount
+        affected = worker.cursor.executemany(statement.sql, job.args).rowcount
     else:
-        affected = sum(reply_to(connection, statement, args).rows_affected for args in job.args)
+        affected = sum(reply_to(worker.cursor, statement, args).rows_affected for args in job.args)
     _note(job, statement)
     return affected
 
 
 def run_several(worker: Worker, job: Job) -> list[Reply]:
     """Several statements in order: ``job.args`` is a list of (statement, values)."""
-    connection = worker.connection
     replies = []
     for statement, args in job.args:
-        replies.append(reply_to(connection, statement, args))
+        replies.append(reply_to(worker.cursor, statement, args))
         _note(job, statement)
     return replies
 
@@ -119,7 +117,7 @@ def run_script(worker: Worker, job: Job) -> Reply:
     reply = Reply(None, _NO_ROWS, 0)
     for piece in pieces:
         if piece.verb:
-            reply = reply_to(worker.connection, piece, ())
+            reply = reply_to(worker.cursor, piece, ())
             _note(job, piece)
     return reply
 

@@ -85,6 +85,7 @@ class Worker:
         self._dispatch = dispatch
         self._busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     @property
@@ -93,6 +94,13 @@ class Worker:
         if self._connection is None:
             raise errors.ConnectionLostError("the connection is closed", safe_to_retry=True)
         return self._connection
+
+    @property
+    def cursor(self) -> sqlite3.Cursor:
+        """One cursor for all statements that are read to their end; for use in the thread."""
+        if self._cursor is None:
+            raise errors.ConnectionLostError("the connection is closed", safe_to_retry=True)
+        return self._cursor
 
     def start(self) -> None:
         """Start the thread."""
@@ -168,10 +176,11 @@ class Worker:
         """
         if self._connection is None:
             self._connection = self._open()
+            self._cursor = self._connection.cursor()
 
     def close_connection(self) -> None:
         """Close the connection; the next job opens another one."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
             connection.close()
 

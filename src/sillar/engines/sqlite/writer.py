@@ -120,7 +120,11 @@ class Writer(Worker):
             dispatch.finish(job)
             done.append(job)
             before, now = now, time.perf_counter()
-            _time(job, now - before)
+            statement = job.statement
+            if statement is not None:
+                longest = statement.seconds_longest
+                # A decaying maximum: a run that was slow by chance (waiting for the interpreter) is forgotten.
+                statement.seconds_longest = now - before if longest is None else max(now - before, longest / 2)
             if job.error is not None and not connection.in_transaction:
                 self._replay(done, jobs[number:])
                 return ()
@@ -297,13 +301,3 @@ def _shares(job: Job) -> bool:
     if job.several and (not statement.is_single or len(job.args) > _SHARED_SETS_MAX):
         return False
     return statement.seconds_longest < _SLOW_SECONDS and not statement.changes_schema
-
-
-def _time(job: Job, seconds: float) -> None:
-    statement = job.statement
-    if statement is None:
-        return
-    # A decaying maximum: a run that was slow by chance (the thread waited for the interpreter) is forgotten after some
-    # more.
-    longest = statement.seconds_longest
-    statement.seconds_longest = seconds if longest is None else max(seconds, longest / 2)
