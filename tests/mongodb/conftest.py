@@ -1,8 +1,8 @@
 """The MongoDB that the tests share: a real one where the machine has it, else the stand-in (see the table of servers).
 
 Against the stand-in this is verified: the driver, Sillar's engine, and the behaviour that DocumentDB shares with
-MongoDB. Only a real deployment shows elections among several members, replication to secondaries, sharding, DNS seed lists, and
-what a validator says in ``errInfo``.
+MongoDB. Only a real deployment shows elections among several members, replication to secondaries, sharding, DNS seed
+lists, and what a validator says in ``errInfo``.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class DocumentCollection:
     dicts.
 
     Filters, updates and pipelines are code, as SQL text is. What comes from outside goes in through
-    :func:`sillar.query.document.value`, which refuses operators: ``find({"name": value(name)})``.
+    :func:`sillar.query.value`, which refuses operators: ``find({"name": value(name)})``.
 
     A verb that writes several documents is not atomic by itself: run it in a transaction, or use
     ``session.bulk_insert``.

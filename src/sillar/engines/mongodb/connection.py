@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Final, NoReturn, TypeVar
 
 import pymongo
+import structlog
 from pymongo import ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
@@ -33,6 +34,7 @@ from sillar.query.document import DocumentCommand
 
 T = TypeVar("T")
 
+_log = structlog.get_logger("sillar.mongodb")
 _BULK_DOCUMENTS: Final = 10_000
 _END_SECONDS: Final = 5.0
 _REMEDY: Final = "run the commands one by one, or use a replica set or a sharded cluster"
@@ -332,6 +334,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                     self._leave_running(task)
                 else:
                     self._left, self.dirty = task, True  # the reset waits for it
+                    task.add_done_callback(_log_failure)
             raise
 
     @property
@@ -365,10 +368,16 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         session, self._session = self._session, None
         command, self._left = self._left, None
         broken, self._broken = self._broken, False
-        if session is not None:
-            if broken or session.in_transaction:
-                await self._client.killer.kill_now(session.session_id)
-            await _end(session, command)
+        if session is None:
+            return
+        if command is not None:
+            await asyncio.wait([command])  # the killer sees to it, unless it is the end of a transaction
+        if broken or session.in_transaction:
+            await self._client.killer.kill_now(
+                session.session_id
+            )  # after the command: it may have begun the transaction
+        else:
+            await session.end_session()
 
     def _refuse_savepoint(self) -> NoReturn:
         self._client.capabilities.require(
@@ -415,8 +424,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         if self.in_transaction:
             self._broken, self._left = True, command  # the rollback waits for it
         else:
-            self._session = None
-            self._client.spawn(_end(session, command))
+            self._session = None  # a killed session is not used again
 
 
 _NOTHING: Final = RowShape(())
@@ -427,15 +435,10 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return await work
 
 
-async def _end(session: AsyncClientSession, command: asyncio.Task[Any] | None = None) -> None:
-    """Give a session back once its command has come back."""
-    if command is not None:
-        await asyncio.wait([command])
-    try:
-        with pymongo.timeout(_END_SECONDS):
-            await session.end_session()
-    except PyMongoError:
-        return  # it was killed, or its server is gone
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """The end of a transaction whose caller has left: nobody else would hear of its failure."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the end of a transaction failed after its caller had left", error=type(error).__name__)
 
 
 def _chunks(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[list[Mapping[str, Any]]]:

@@ -6,7 +6,6 @@ Source: MongoDB manual, "Error Codes"; driver specifications, "Transactions" (er
 from __future__ import annotations
 
 import re
-import ssl
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
@@ -49,6 +48,9 @@ _STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
 _AUTHENTICATION: Final = frozenset({11, 13, 18, 8000})
 _LOST: Final = frozenset({6, 7, 89, 91, 9001, 11600, 11602, 13436})
 _INDEX: Final = re.compile(r"index:\s+(\S+)")
+_UNTRUSTED: Final = re.compile(r"certificate verify failed: (.+?)\.? \(_ssl\.c")
+_TLS: Final = re.compile(r"\[SSL(?:: (\w+)|\])|(?=SSL handshake failed)")
+_NODE: Final = re.compile(r"^\S+:\d+: ")
 _HANDSHAKE: Final = "SystemOverloadedError"
 """The driver's label for what broke while a connection was being opened."""
 
@@ -226,7 +228,7 @@ def _driver_error(
     if isinstance(error, driver.ServerSelectionTimeoutError):
         return connect_error(error, node=node, failures=failures)
     if isinstance(error, driver.ConnectionFailure):
-        if error.has_error_label(_HANDSHAKE) or _certificate_failure(error) is not None:
+        if error.has_error_label(_HANDSHAKE) or _tls_failure(error, node) is not None:
             return connect_error(error, node=node)
         if error.timeout and timeout_seconds is not None:
             return errors.StatementTimeoutError(_timeout_message(timeout_seconds), code=50)
@@ -246,22 +248,17 @@ def connect_error(
         failures: what the driver's monitors met last, one for each server.
         seconds: how long servers were looked for.
     """
-    certificate = next((found for each in (error, *failures) if (found := _certificate_failure(each))), None)
-    if isinstance(certificate, ssl.SSLCertVerificationError):
-        return errors.CertificateError(
-            f"the certificate of {node} is not trusted: {certificate.verify_message};"
-            " give the right ca_file or server_hostname"
-        ).at(node=node)
-    if certificate is not None or "SSL handshake failed" in str(error):
-        reason = getattr(certificate, "reason", None) or "the handshake failed"
-        return errors.CertificateError(f"TLS with {node} failed: {reason}").at(node=node)
+    tls = next((found for each in (error, *failures) if (found := _tls_failure(each, node))), None)
+    if tls is not None:
+        return tls.at(node=node)
     if isinstance(error, driver.OperationFailure) and error.code in _AUTHENTICATION:
         return errors.AuthenticationError(
             f"{node} refuses the login: {plain_message(str((error.details or {}).get('errmsg', '')), ())}"
             f" [{error.code}]; check user, password and auth_source"
         ).at(node=node)
     looked = f" within {seconds:g} s" if seconds is not None else ""
-    why = next((f": {_reason(cause)}" for cause in failures), "")
+    silent = ": none has answered; is the port right, and does it speak TLS if TLS is configured?"
+    why = next((f": {_reason(cause)}" for cause in failures), silent)
     if isinstance(error, driver.ServerSelectionTimeoutError):
         return errors.ConnectError(f"no suitable server was found at {node}{looked}{why}").at(node=node)
     return errors.ConnectError(
@@ -274,13 +271,25 @@ def _reason(error: BaseException) -> str:
     inner = error
     while inner.__cause__ is not None:
         inner = inner.__cause__
-    return str(inner).partition(" (configured timeouts")[0] or type(inner).__name__
+    text = str(inner).partition(" (configured timeouts")[0]
+    return _NODE.sub("", text) or type(inner).__name__
 
 
-def _certificate_failure(error: BaseException) -> ssl.SSLError | None:
+def _tls_failure(error: BaseException, node: str) -> errors.CertificateError | None:
+    """What is wrong with TLS, or None where it is something else.
+
+    The driver's monitors strip the causes from their errors, so for them only the text tells.
+    """
+    texts = []
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ssl.SSLError):
-            return seen
+        texts.append(str(seen))
         seen = seen.__cause__ or seen.__context__
+    for text in reversed(texts):
+        if found := _UNTRUSTED.search(text):
+            return errors.CertificateError(
+                f"the certificate of {node} is not trusted: {found[1]}; give the right ca_file or server_hostname"
+            )
+        if found := _TLS.search(text):
+            return errors.CertificateError(f"TLS with {node} failed: {found[1] or 'the handshake was refused'}")
     return None

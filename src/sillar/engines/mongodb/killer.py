@@ -75,12 +75,13 @@ class _Left:
         self.rounds = 0
 
     def goes_on(self) -> bool:
-        """Whether another round is due: one without a command gets two, one with a command until it has come back."""
+        """Whether another round is due: a last one is, once the command has come back, for what it has left open."""
         self.rounds += 1
         if self.command is None:
             return self.rounds < 2
         if self.command.done():
-            return False
+            self.command, self.rounds = None, 1
+            return True
         if self.rounds >= _ROUNDS:
             self.command.cancel()  # the server does not answer: close the socket
             return False
