@@ -8,7 +8,7 @@ leaves out what the page before had of the same key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -170,24 +170,28 @@ FILES_BY_SHORT_NAME = (
     "SELECT DISTINCT file_id FROM atlas_terms WHERE project_id = :project_id AND kind = 'p'"
     " AND term >= :start AND term < :end ORDER BY file_id LIMIT :limit"
 )
-_SYMBOL = ", ".join(f"f.{name}" if name == "path" else f"s.{name}" for name in SymbolSummary.__struct_fields__)
+# Lists of symbols and findings come from their own table alone, and the paths by id afterwards: joined, an engine may
+# begin with the files, and has to sort.
+_SYMBOL = _columns(SymbolSummary, without=("path",))
 FUNCTIONS_BY_COMPLEXITY = (
-    f"SELECT {_SYMBOL} FROM atlas_symbols s JOIN atlas_files f ON f.id = s.file_id"
-    " WHERE s.project_id = :project_id AND s.complexity > 0 AND s.complexity <= :complexity"
-    " AND (s.complexity < :complexity OR s.file_id < :file_id OR (s.file_id = :file_id AND s.ordinal < :ordinal))"
-    " ORDER BY s.complexity DESC, s.file_id DESC, s.ordinal DESC LIMIT :limit"
+    f"SELECT {_SYMBOL} FROM atlas_symbols WHERE project_id = :project_id AND complexity > 0"
+    " AND complexity <= :complexity AND (complexity < :complexity OR file_id < :file_id"
+    " OR (file_id = :file_id AND ordinal < :ordinal))"
+    " ORDER BY complexity DESC, file_id DESC, ordinal DESC LIMIT :limit"
 )
 SYMBOLS_NAMED = (
-    f"SELECT {_SYMBOL} FROM atlas_symbols s JOIN atlas_files f ON f.id = s.file_id"
-    " WHERE s.project_id = :project_id AND s.search_name >= :start AND s.search_name < :end"
-    " ORDER BY s.search_name, s.file_id, s.ordinal LIMIT :limit"
+    f"SELECT {_SYMBOL} FROM atlas_symbols WHERE project_id = :project_id AND search_name >= :start"
+    " AND search_name < :end ORDER BY search_name, file_id, ordinal LIMIT :limit"
 )
-_FINDING = ", ".join(f"f.{name}" if name == "path" else f"r.{name}" for name in FindingSummary.__struct_fields__)
 FINDINGS_OF_RULE = (
-    f"SELECT {_FINDING} FROM atlas_rule_results r JOIN atlas_files f ON f.id = r.file_id"
-    " WHERE r.project_id = :project_id AND r.rule = :rule AND r.file_id >= :file_id"
-    " AND (r.file_id > :file_id OR r.ordinal > :ordinal) ORDER BY r.file_id, r.ordinal LIMIT :limit"
+    f"SELECT {_columns(FindingSummary, without=('path',))} FROM atlas_rule_results WHERE project_id = :project_id"
+    " AND rule = :rule AND file_id >= :file_id AND (file_id > :file_id OR ordinal > :ordinal)"
+    " ORDER BY file_id, ordinal LIMIT :limit"
 )
+
+
+def paths_by_ids(files: str) -> str:
+    return f"SELECT id, path FROM atlas_files WHERE id IN ({files})"
 
 
 def files_by_ids(files: str) -> str:
@@ -232,22 +236,3 @@ FILE_HISTORY = (
     f"SELECT {_REVISION} FROM atlas_file_metrics m JOIN atlas_analyses a ON a.id = m.analysis_id"
     " WHERE m.file_id = :file_id ORDER BY m.analysis_id"
 )
-
-
-def shipped() -> Mapping[str, str]:
-    """Every statement that reads or changes rows by a condition, by name: each is to be served by an index."""
-    names, _ = listed("v", [0] * LIST_SIZES[1])
-    texts = {name.lower(): text for name, text in globals().items() if name.isupper() and isinstance(text, str)}
-    texts |= {
-        "totals_of_runs": totals_of_runs(names),
-        "update_file": update_file(("path", "sha256")),
-        "forget_revisions": forget_revisions(names),
-        "forget_files": forget_files(names),
-        "files_by_ids": files_by_ids(names),
-        "files_by_ids_named": files_by_ids_named(names),
-        "files_by_grams": files_by_grams(names),
-        "files_by_words": files_by_words(3),
-    }
-    for table in ("symbols", "imports", "rule_results", "terms"):
-        texts[f"forget_{table}"] = forget_contents(f"atlas_{table}", names)
-    return {name: text for name, text in texts.items() if not name.startswith("_")}

@@ -101,7 +101,6 @@ class SymbolSummary(msgspec.Struct, frozen=True):
 
     file_id: int
     ordinal: int
-    path: str
     kind: str
     name: str
     line: int
@@ -110,6 +109,7 @@ class SymbolSummary(msgspec.Struct, frozen=True):
     parameters: int
     nesting: int
     documented: bool
+    path: str = ""
 
 
 class FindingSummary(msgspec.Struct, frozen=True):
@@ -117,11 +117,11 @@ class FindingSummary(msgspec.Struct, frozen=True):
 
     file_id: int
     ordinal: int
-    path: str
     rule: str
     severity: str
     line: int
     message: str
+    path: str = ""
 
 
 class FileFacts(msgspec.Struct, frozen=True):

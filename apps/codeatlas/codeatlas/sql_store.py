@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from codeatlas import queries
 from codeatlas.discovery import KnownFile
@@ -38,6 +40,7 @@ from sillar.errors import DatabaseError, IntegrityError
 
 _CANDIDATES_MAX = queries.LIST_SIZES[-1]
 _INTEGER_MAX, _ID_MAX = 2**31 - 1, 2**63 - 1
+ListedT = TypeVar("ListedT", SymbolSummary, FindingSummary)
 _SEQUENCES = ("projects", "repositories", "analyses", "files")
 
 
@@ -356,7 +359,8 @@ class SqlStore:
         start = prefix.lower()
         key = {"project_id": project_id, "start": start, "end": prefix_end(start), "limit": limit}
         async with self._session() as session:
-            return await session.fetch_all(queries.SYMBOLS_NAMED, key, into=SymbolSummary)
+            found = await session.fetch_all(queries.SYMBOLS_NAMED, key, into=SymbolSummary)
+            return await self._with_paths(session, found)
 
     async def functions_by_complexity(
         self, project_id: int, *, after: tuple[int, int, int] | None = None, limit: int = 50
@@ -364,14 +368,26 @@ class SqlStore:
         complexity, file_id, ordinal = after or (_INTEGER_MAX, _ID_MAX, _INTEGER_MAX)
         key = {"project_id": project_id, "complexity": complexity, "file_id": file_id, "ordinal": ordinal}
         async with self._session() as session:
-            return await session.fetch_all(queries.FUNCTIONS_BY_COMPLEXITY, {**key, "limit": limit}, into=SymbolSummary)
+            key["limit"] = limit
+            found = await session.fetch_all(queries.FUNCTIONS_BY_COMPLEXITY, key, into=SymbolSummary)
+            return await self._with_paths(session, found)
 
     async def findings(
         self, project_id: int, rule: str, *, after: tuple[int, int] = (0, -1), limit: int = 50
     ) -> list[FindingSummary]:
         key = {"project_id": project_id, "rule": rule, "file_id": after[0], "ordinal": after[1], "limit": limit}
         async with self._session() as session:
-            return await session.fetch_all(queries.FINDINGS_OF_RULE, key, into=FindingSummary)
+            found = await session.fetch_all(queries.FINDINGS_OF_RULE, key, into=FindingSummary)
+            return await self._with_paths(session, found)
+
+    async def _with_paths(self, session: DatabaseSession, found: list[ListedT]) -> list[ListedT]:
+        """Symbols or findings with the paths of their files; without those whose file has just been removed."""
+        ids = sorted({each.file_id for each in found})
+        if not ids:
+            return []
+        names, values = queries.listed("file", ids)
+        paths = {row["id"]: row["path"] for row in await session.fetch_all(queries.paths_by_ids(names), values)}
+        return [msgspec.structs.replace(each, path=paths[each.file_id]) for each in found if each.file_id in paths]
 
     async def file_detail(self, file_id: int) -> FileDetail | None:
         key = {"file_id": file_id}
