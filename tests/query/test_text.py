@@ -42,6 +42,8 @@ def test_placeholders(rules: LexicalRules, source: str, sql: str | None, names: 
         ("  /* hint */ select count(*) FROM t", True, True),
         ("WITH x AS (SELECT 1) SELECT * FROM x", True, True),
         ("VALUES (1), (2)", True, True),
+        ("WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n", True, True),
+        ("SELECT * FROM t JOIN my_function(1) AS f ON true", False, False),
         ("INSERT INTO s.t (a, b) VALUES (:a, lower(:b)) RETURNING id", False, True),
         ("UPDATE t SET a = coalesce(a, 1)", False, True),
         ("DELETE FROM t WHERE a IN (1, 2)", False, True),

@@ -315,7 +315,7 @@ def _only_harmless_calls(tokens: Sequence[tuple[str, str]]) -> bool:
         start = index - 1
         while start >= 2 and solid[start - 1][1] == ".":
             start -= 2
-        if start >= 1 and solid[start - 1][1] in ("into", "join"):
+        if start >= 1 and solid[start - 1][1] in ("into", "with", "recursive"):
             continue
         if before in KEYWORDS_BEFORE_PARENTHESIS and start == index - 1:
             continue
