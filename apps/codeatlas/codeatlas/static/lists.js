@@ -7,7 +7,7 @@ import { functionColumns } from "./overview.js";
 const WAYS = [["name", "File name"], ["text", "Text"], ["symbol", "Functions and classes"]];
 const HINTS = {
   name: "Any part of a path, such as http or test_.",
-  text: "Words of the source, each as a beginning; all of them have to be there. Names weigh more than other text.",
+  text: "Words of the source, or their beginnings (two letters or more); all of them have to be there. Names weigh more than other text.",
   symbol: "The beginning of the name of a function or class.",
 };
 const TYPING_MS = 120;
