@@ -16,6 +16,7 @@ from sillar.engines.mysql.errors import server_error
 from sillar.errors import (
     CheckViolationError,
     ConnectionLostError,
+    DataError,
     DeadlockError,
     DiskFullError,
     ForeignKeyViolationError,

@@ -143,13 +143,13 @@ class MySQLConnection(DriverConnection[StatementText]):
         The server waits while a batch is consumed, for its ``net_write_timeout`` (60 s) at most.
         """
         self._mark(statement)
+        sql = self._text(statement, args)
+        await self._exchange.stream_opens()
         complete = False
-        opened = False
         try:
-            sql = self._text(statement, args)
-            cursor = await self._exchange.call(driver.open_stream, self.raw, sql, timeout_seconds=timeout_seconds)
-            self._exchange.stream_opens()
-            opened = True
+            cursor = await self._exchange.call(
+                driver.open_stream, self.raw, sql, timeout_seconds=timeout_seconds, of_stream=True
+            )
             complete = cursor.description is None
             shape = None if complete else self._shapes.get(cursor.description, binary=False)
             while shape is not None and not complete:
@@ -165,9 +165,8 @@ class MySQLConnection(DriverConnection[StatementText]):
             complete = complete or server_code(error) is not None
             self._raise(error, statement, timeout_seconds)
         finally:
-            if opened:
-                self.dirty = self.dirty or not complete
-                self._exchange.stream_ends(complete=complete)
+            self.dirty = self.dirty or not complete
+            self._exchange.stream_ends(complete=complete)
 
     async def bulk_insert(
         self,
@@ -329,7 +328,7 @@ class MySQLConnection(DriverConnection[StatementText]):
                         raise
                     del self._prepared[key]  # DDL of somebody else: prepare it anew
         results = await driver.query(self.raw, self._text(statement, args))
-        return results[-1] if results[-1].description is not None else _summed(results), False
+        return _summed(results), False
 
     async def _execute_each(self, statement: StatementText, rows: Sequence[Sequence[Any]]) -> int:
         affected = 0
@@ -467,10 +466,14 @@ class _Limit:
 
 
 def _summed(results: Sequence[Any]) -> Any:
-    """The last result of a script, with the rows that all of them affected."""
+    """Of a script or procedure: the last result that has rows, else the last one with all the rows affected."""
     last = results[-1]
-    if len(results) > 1:
-        last.affected_rows = sum(result.affected_rows for result in results if result.description is None)
+    if len(results) == 1:
+        return last
+    for result in reversed(results):
+        if result.description is not None:
+            return result
+    last.affected_rows = sum(result.affected_rows for result in results)
     return last
 
 

@@ -113,9 +113,7 @@ async def next_rows(raw: Any, cursor: Any, rows_max: int) -> list[Any]:
     if transport is not None:
         transport.resume_reading()
     rows: list[Any] = await cursor.fetchmany(rows_max)
-    if len(rows) < rows_max:
-        raw._result = None
-    elif raw._transport is not None:
+    if len(rows) == rows_max and raw._transport is not None:
         raw._transport.pause_reading()
     return rows
 
@@ -125,9 +123,20 @@ async def skip_rows(raw: Any) -> None:
     if raw._transport is not None:
         raw._transport.resume_reading()
     result = raw._result
-    if result is not None and result.unbuffered_active:
-        await result._finish_unbuffered_query()
-    raw._result = None
+    try:
+        if result is not None and result.unbuffered_active:
+            await result._finish_unbuffered_query()
+    finally:
+        forget_stream(raw)
+
+
+def forget_stream(raw: Any) -> None:
+    """Drop the result of a stream that has come to its end, by its last row or an error of the server."""
+    result, raw._result = raw._result, None
+    if result is not None:
+        result.unbuffered_active = False  # else its finalizer would close the connection
+    if raw._transport is not None:
+        raw._transport.resume_reading()
 
 
 class _SourceAddressLoop:

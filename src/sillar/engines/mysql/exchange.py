@@ -84,10 +84,7 @@ class Exchange:
         if self._pending is not None:
             await self.settled()
         if self._running is not None or (self._streaming and not of_stream):
-            raise UsageError(
-                "this connection runs a statement of another task, or has a stream open, already; a transaction belongs"
-                " to one task at a time, and a stream is ended before the next statement"
-            )
+            self._check_free()
         task = self._running = asyncio.get_running_loop().create_task(work(*args))
         try:
             if timeout_seconds is None:
@@ -108,16 +105,31 @@ class Exchange:
             if self._pending is pending:
                 self._pending = None
 
-    def stream_opens(self) -> None:
-        """From now on until :meth:`stream_ends` only the stream may use the connection."""
+    async def stream_opens(self) -> None:
+        """From now on until :meth:`stream_ends` only the stream may use the connection.
+
+        Raises:
+            UsageError: it is in use already.
+        """
+        await self.settled()
+        self._check_free()
         self._streaming = True
 
     def stream_ends(self, *, complete: bool) -> None:
         """The stream is over; without its last row read the statement is stopped and the rest skipped."""
         self._streaming = False
-        if not complete and self._pending is None and not driver.is_broken(self._raw):
-            task = asyncio.get_running_loop().create_task(driver.skip_rows(self._raw))
+        if complete:
+            driver.forget_stream(self._raw)
+        elif not driver.is_broken(self._raw):
+            task = asyncio.get_running_loop().create_task(self._skip_rows(self._pending))
             self._leave(task, True, _PATIENCE_SECONDS)
+
+    def _check_free(self) -> None:
+        if self._running is not None or self._streaming:
+            raise UsageError(
+                "this connection runs a statement of another task, or has a stream open, already; a transaction belongs"
+                " to one task at a time, and a stream is ended before the next statement"
+            )
 
     # --- within -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +147,12 @@ class Exchange:
         if error is None or is_interruption(error):
             raise TimeoutError
         raise error
+
+    async def _skip_rows(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:  # the request for the last batch has been left, too
+            await asyncio.wait((before,))
+        if not driver.is_broken(self._raw):
+            await driver.skip_rows(self._raw)
 
     def _leave(self, task: asyncio.Task[Any], stoppable: bool, patience_seconds: float) -> asyncio.Task[None]:
         following = self._follow(task, stoppable, patience_seconds)
