@@ -54,6 +54,7 @@ _OPTIONAL: Final[Mapping[str, Sequence[str]]] = {
     "bulk_write": ("ordered", "bypass_document_validation", "comment", "let"),
     "explain": ("verbosity",),
 }
+_CHUNK_DOCUMENTS: Final = 10_000
 _OPEN: Final = frozenset({"create_index"})
 """Verbs whose options belong to the server, which knows more of them from version to version."""
 
@@ -138,3 +139,21 @@ def operation_of(verb: str, arguments: Mapping[str, Any]) -> Operation:
 def is_bulk_verb(verb: str) -> bool:
     """Whether many commands of this verb go out as one bulk write."""
     return verb in _OPERATIONS
+
+
+def document_chunks(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    """Documents of columns and rows, some thousand at a time.
+
+    Raises:
+        ParameterError: a row has more or fewer values than there are columns.
+    """
+    chunk: list[Mapping[str, Any]] = []
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(columns):
+            raise ParameterError(f"row {number} has {len(row)} values for {len(columns)} columns")
+        chunk.append(dict(zip(columns, row, strict=True)))
+        if len(chunk) == _CHUNK_DOCUMENTS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

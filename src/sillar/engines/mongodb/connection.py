@@ -25,7 +25,7 @@ from sillar.engines.connection import (
     RowShape,
     TransactionOptions,
 )
-from sillar.engines.mongodb.arguments import checked, is_bulk_verb, operation_of
+from sillar.engines.mongodb.arguments import checked, document_chunks, is_bulk_verb, operation_of
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.errors import statement_error
 from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
@@ -35,7 +35,6 @@ from sillar.query.document import DocumentCommand
 T = TypeVar("T")
 
 _log = structlog.get_logger("sillar.mongodb")
-_BULK_DOCUMENTS: Final = 10_000
 _END_SECONDS: Final = 5.0
 _REMEDY: Final = "run the commands one by one, or use a replica set or a sharded cluster"
 
@@ -155,7 +154,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
 
         async def insert() -> int:
             nonlocal inserted
-            for documents in _chunks(columns, rows):
+            for documents in document_chunks(columns, rows):
                 command = DocumentCommand(table, "insert_many", {"documents": documents})
                 inserted += (await self._perform(command, (), timeout_seconds)).rows_affected
             return inserted
@@ -439,16 +438,3 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
     """The end of a transaction whose caller has left: nobody else would hear of its failure."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("the end of a transaction failed after its caller had left", error=type(error).__name__)
-
-
-def _chunks(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[list[Mapping[str, Any]]]:
-    chunk: list[Mapping[str, Any]] = []
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(columns):
-            raise errors.ParameterError(f"row {number} has {len(row)} values for {len(columns)} columns")
-        chunk.append(dict(zip(columns, row, strict=True)))
-        if len(chunk) == _BULK_DOCUMENTS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
