@@ -51,7 +51,11 @@ def test_any_part_of_a_path_is_found_by_its_grams() -> None:
 
 def test_queries_are_words_in_lower_case() -> None:
     assert query_words("  Parse.Args, parse ") == ["parse", "args"]
-    assert query_words("1 + !") == []
+    assert query_words("1 + ! a") == []
+    assert query_words("b a " + "w" * 50 + " " + " ".join(f"x{number}" for number in range(9))) == [
+        "w" * 40,
+        *(f"x{number}" for number in range(5)),
+    ]
     assert query_grams("") == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from codeatlas.measurements import MODULES_KEPT, TOTAL, ProjectFigures, counted
+from codeatlas.measurements import MODULES_KEPT, ProjectFigures, counted
 from codeatlas.pipelines import (
     BY_COMPLEXITY,
     BY_MODULE,
@@ -37,18 +37,12 @@ from codeatlas.records import (
     SymbolSummary,
     TrendPoint,
 )
-from codeatlas.rows import (
-    by_name_first,
-    by_score,
-)
+from codeatlas.rows import by_name_first, by_score
 from codeatlas.terms import GRAM_LENGTH, query_grams, query_words
 from sillar import DatabaseManager, DatabaseSession
 
-_CANDIDATES_MAX: Final = 512
-_RUN: Final = {name: 1 for name in Run.__struct_fields__ if name != "id"}
-_CONTENTS: Final = ("symbols", "rule_results")
-
-
+RUN_FIELDS: Final = {name: 1 for name in Run.__struct_fields__ if name != "id"}
+CANDIDATES_MAX: Final = 512
 _SUMMARY: Final = {name: 1 for name in FileSummary.__struct_fields__ if name not in ("id", "score")}
 
 
@@ -81,9 +75,9 @@ class DocumentReading:
                 return None
             roots = await session.documents("atlas_repositories").find(key, sort=[("root", 1)])
             analyses = session.documents("atlas_analyses")
-            latest = await analyses.find_one(key, projection=_RUN, sort=[("_id", -1)], into=Run)
+            latest = await analyses.find_one(key, projection=RUN_FIELDS, sort=[("_id", -1)], into=Run)
             finished = {**key, "status": "finished"}
-            run = await analyses.find_one(finished, projection=_RUN, sort=[("_id", -1)], into=Run)
+            run = await analyses.find_one(finished, projection=RUN_FIELDS, sort=[("_id", -1)], into=Run)
             if run is None:
                 figures = await self._measure(session, project_id)
             else:
@@ -96,9 +90,9 @@ class DocumentReading:
         async with self._session() as session:
             found = await session.documents("atlas_analyses").find(
                 {"project_id": project_id, "status": "finished"},
-                projection={**_RUN, TOTAL + "s": 1},
+                projection={**RUN_FIELDS, "totals": 1},
                 sort=[("_id", -1)],
-                limit=min(limit, _CANDIDATES_MAX),
+                limit=min(limit, CANDIDATES_MAX),
             )
         points = []
         for each in reversed(found):
@@ -117,14 +111,14 @@ class DocumentReading:
             )
 
     async def files_named(self, project_id: int, name: str, *, limit: int = 50) -> list[FileSummary]:
-        grams = query_grams(name)[:_CANDIDATES_MAX]
+        grams = query_grams(name)[:CANDIDATES_MAX]
         if not grams:
             return []
         short = len(name) < GRAM_LENGTH
         wanted = having_short_name(project_id, grams[0]) if short else having_grams(project_id, grams)
         async with self._session() as session:
             found = await session.documents("atlas_terms").find(
-                wanted, projection={"_id": 1}, sort=[("_id", 1)], limit=_CANDIDATES_MAX
+                wanted, projection={"_id": 1}, sort=[("_id", 1)], limit=CANDIDATES_MAX
             )
             if not found:
                 return []
@@ -139,7 +133,7 @@ class DocumentReading:
             return []
         async with self._session() as session:
             found = await session.documents("atlas_terms").aggregate(
-                files_by_words(project_id, words, min(limit, _CANDIDATES_MAX))
+                files_by_words(project_id, words, min(limit, CANDIDATES_MAX))
             )
             scores = {each["_id"]: int(each["score"]) for each in found}
             if not scores:

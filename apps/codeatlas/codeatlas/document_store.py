@@ -14,10 +14,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from codeatlas.discovery import KnownFile
-from codeatlas.document_reading import DocumentReading
-from codeatlas.pipelines import (
-    INDEXES,
-)
+from codeatlas.document_reading import CANDIDATES_MAX, RUN_FIELDS, DocumentReading
+from codeatlas.pipelines import INDEXES
 from codeatlas.records import (
     FileRecord,
     FileTouch,
@@ -36,8 +34,6 @@ from codeatlas.terms import WEIGHT_NAME, WEIGHT_PART
 from sillar import DatabaseSession
 from sillar.errors import IntegrityError, TransientStatementError
 
-_CANDIDATES_MAX: Final = 512
-_RUN: Final = {name: 1 for name in Run.__struct_fields__ if name != "id"}
 _CONTENTS: Final = ("symbols", "rule_results")
 
 
@@ -148,7 +144,7 @@ class DocumentStore(DocumentReading):
         return True
 
     async def _run(self, session: DatabaseSession, run_id: int) -> Run:
-        run = await session.documents("atlas_analyses").find_one({"_id": run_id}, projection=_RUN, into=Run)
+        run = await session.documents("atlas_analyses").find_one({"_id": run_id}, projection=RUN_FIELDS, into=Run)
         assert run is not None, f"run {run_id} is referred to and does not exist"
         return run
 
@@ -185,8 +181,8 @@ class DocumentStore(DocumentReading):
             await self._advance(session, run, analysed=len(records), failed=batch.failed_count)
 
     async def remove_files(self, run: Run, files: Sequence[KnownFile]) -> None:
-        for start in range(0, len(files), _CANDIDATES_MAX):
-            ids = [file.id for file in files[start : start + _CANDIDATES_MAX]]
+        for start in range(0, len(files), CANDIDATES_MAX):
+            ids = [file.id for file in files[start : start + CANDIDATES_MAX]]
             async with self._session() as session, session.transaction():
                 for collection in ("atlas_symbols", "atlas_rule_results"):
                     await session.documents(collection).delete_many({"file_id": {"$in": ids}})

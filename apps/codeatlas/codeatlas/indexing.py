@@ -20,7 +20,8 @@ from codeatlas.workers import AnalysisWorkers, workers_default
 BATCH_FILES = 48
 """Files of one transaction: large enough that the COMMIT costs little, small enough that little is lost."""
 ABANDONED_SECONDS = 600.0
-"""A run whose owner, on another host, has recorded nothing for so long is taken over."""
+"""A run whose owner has recorded nothing for so long is taken over, even if its process cannot be seen from here, or
+another process has got its number since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,11 @@ def owner_name() -> str:
 
 
 def is_abandoned(run: Run) -> bool:
-    """Whether the process that owns a run is gone, or, where that cannot be seen from here, silent for long."""
+    """Whether the process that owns a run is gone (or this one, in an earlier attempt), or silent for long."""
     host, _, pid = run.owner.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return (dt.datetime.now(dt.UTC) - run.heartbeat_at).total_seconds() > ABANDONED_SECONDS
+    silent = (dt.datetime.now(dt.UTC) - run.heartbeat_at).total_seconds() > ABANDONED_SECONDS
+    if silent or host != socket.gethostname() or not pid.isdigit():
+        return silent
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

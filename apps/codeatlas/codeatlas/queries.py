@@ -28,7 +28,8 @@ from codeatlas.records import (
     SymbolSummary,
 )
 
-LIST_SIZES: Final = (1, 8, 64, 512)
+LIST_SIZE_MAX: Final = 512
+LIST_SIZES: Final = (1, 8, 64, LIST_SIZE_MAX)
 """Lists of values are padded to these lengths, so that only so many texts have to be prepared."""
 
 
@@ -42,8 +43,8 @@ def listed(name: str, values: Sequence[object]) -> tuple[str, dict[str, object]]
     Raises:
         ValueError: no values, or more than the longest list takes.
     """
-    if not values or len(values) > LIST_SIZES[-1]:
-        raise ValueError(f"{len(values)} values in a list of 1 to {LIST_SIZES[-1]}")
+    if not values or len(values) > LIST_SIZE_MAX:
+        raise ValueError(f"{len(values)} values in a list of 1 to {LIST_SIZE_MAX}")
     size = next(size for size in LIST_SIZES if size >= len(values))
     padded = [*values, *[values[-1]] * (size - len(values))]
     names = [f"{name}{number}" for number in range(size)]

@@ -28,10 +28,8 @@ from codeatlas.rows import by_name_first, by_score
 from codeatlas.terms import GRAM_LENGTH, prefix_end, query_grams, query_words
 from sillar import DatabaseManager, DatabaseSession
 
-_CANDIDATES_MAX = queries.LIST_SIZES[-1]
 _INTEGER_MAX, _ID_MAX = 2**31 - 1, 2**63 - 1
 ListedT = TypeVar("ListedT", SymbolSummary, FindingSummary)
-_SEQUENCES = ("projects", "repositories", "analyses", "files")
 
 
 class SqlReading:
@@ -70,7 +68,7 @@ class SqlReading:
             return figures.overview(project, roots, run, latest)
 
     async def trends(self, project_id: int, *, limit: int = 60) -> list[TrendPoint]:
-        key = {"project_id": project_id, "limit": min(limit, _CANDIDATES_MAX)}
+        key = {"project_id": project_id, "limit": min(limit, queries.LIST_SIZE_MAX)}
         async with self._session() as session:
             runs = await session.fetch_all(queries.FINISHED_RUNS, key, into=Run)
             if not runs:
@@ -90,13 +88,13 @@ class SqlReading:
         grams = query_grams(name)
         if not grams:
             return []
-        key: dict[str, Any] = {"project_id": project_id, "limit": _CANDIDATES_MAX}
+        key: dict[str, Any] = {"project_id": project_id, "limit": queries.LIST_SIZE_MAX}
         async with self._session() as session:
             if len(name) < GRAM_LENGTH:
                 within = {"start": grams[0], "end": prefix_end(grams[0])}
                 ids = await session.fetch_all(queries.FILES_BY_SHORT_NAME, key | within, into=int)
             else:
-                grams = grams[:_CANDIDATES_MAX]
+                grams = grams[: queries.LIST_SIZE_MAX]
                 names, values = queries.listed("gram", grams)
                 query = queries.files_by_grams(names)
                 ids = await session.fetch_all(query, key | values | {"count": len(grams)}, into=int)
@@ -111,7 +109,7 @@ class SqlReading:
         words = query_words(text)
         if not words:
             return []
-        key: dict[str, Any] = {"project_id": project_id, "limit": min(limit, _CANDIDATES_MAX)}
+        key: dict[str, Any] = {"project_id": project_id, "limit": min(limit, queries.LIST_SIZE_MAX)}
         for number, word in enumerate(words):
             key |= {f"start{number}": word, f"end{number}": prefix_end(word)}
         async with self._session() as session:

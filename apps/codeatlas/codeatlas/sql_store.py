@@ -5,18 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from codeatlas import queries
 from codeatlas.discovery import KnownFile
 from codeatlas.records import (
     FileRecord,
     FileTouch,
-    FindingSummary,
     Project,
     Repository,
     Run,
-    SymbolSummary,
 )
 from codeatlas.rows import CONTENT_COLUMNS, FILE_COLUMNS, REVISION_COLUMNS, Batch
 from codeatlas.schema import index_names_query, index_statements, table_statements
@@ -25,9 +23,6 @@ from codeatlas.store import SCHEMA_VERSION, RunInProgressError, SchemaVersionErr
 from sillar import DatabaseManager, DatabaseSession
 from sillar.errors import DatabaseError, IntegrityError
 
-_CANDIDATES_MAX = queries.LIST_SIZES[-1]
-_INTEGER_MAX, _ID_MAX = 2**31 - 1, 2**63 - 1
-ListedT = TypeVar("ListedT", SymbolSummary, FindingSummary)
 _SEQUENCES = ("projects", "repositories", "analyses", "files")
 
 
@@ -190,8 +185,8 @@ class SqlStore(SqlReading):
             await self._advance(session, run, analysed=len(records), failed=batch.failed_count)
 
     async def remove_files(self, run: Run, files: Sequence[KnownFile]) -> None:
-        for start in range(0, len(files), _CANDIDATES_MAX):
-            ids = [file.id for file in files[start : start + _CANDIDATES_MAX]]
+        for start in range(0, len(files), queries.LIST_SIZE_MAX):
+            ids = [file.id for file in files[start : start + queries.LIST_SIZE_MAX]]
             names, values = queries.listed("file", ids)
             async with self._session() as session, session.transaction():
                 await session.execute(queries.forget_contents("atlas_terms", names), values)
@@ -233,8 +228,8 @@ class SqlStore(SqlReading):
         return following - count
 
     async def _forget_contents(self, session: DatabaseSession, run: Run, files: Sequence[int]) -> None:
-        for start in range(0, len(files), _CANDIDATES_MAX):
-            names, values = queries.listed("file", files[start : start + _CANDIDATES_MAX])
+        for start in range(0, len(files), queries.LIST_SIZE_MAX):
+            names, values = queries.listed("file", files[start : start + queries.LIST_SIZE_MAX])
             for table in CONTENT_COLUMNS:
                 await session.execute(queries.forget_contents(f"atlas_{table}", names), values)
             await session.execute(queries.forget_revisions(names), {**values, "run_id": run.id})

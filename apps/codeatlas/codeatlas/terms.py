@@ -62,8 +62,11 @@ def path_grams(path: str) -> set[str]:
 
 
 def query_words(query: str) -> list[str]:
-    """What somebody typed as the words that a file must contain, each a prefix; at most :data:`QUERY_WORDS_MAX`."""
-    words = [word[:TERM_LENGTH_MAX] for word in re.findall(r"[^\W\d]\w*", query.lower())]
+    """What somebody typed as the words that a file must contain, each a prefix; at most :data:`QUERY_WORDS_MAX`.
+
+    Single letters, with which most files have a word, are left out.
+    """
+    words = [word[:TERM_LENGTH_MAX] for word in _WORD.findall(query.lower())]
     return list(dict.fromkeys(words))[:QUERY_WORDS_MAX]
 
 
