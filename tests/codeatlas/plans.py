@@ -51,7 +51,9 @@ async def faults_of(engine: str, session: DatabaseSession, recorder: Recorder) -
 
 async def sqlite_fault(session: DatabaseSession, sql: str, args: list[Any]) -> str:
     """A table that is read from end to end, or a list that is sorted instead of read in order."""
-    rows = await session.fetch_all(f"EXPLAIN QUERY PLAN {sql}", args)
+    # In a transaction, so on the connection that writes: on another one SQLite explains by the schema it last saw.
+    async with session.transaction():
+        rows = await session.fetch_all(f"EXPLAIN QUERY PLAN {sql}", args)
     details = [str(row["detail"]) for row in rows]
     results = ("SCAN words", "SCAN (")
     scans = [detail for detail in details if detail.startswith("SCAN ") and not detail.startswith(results)]
