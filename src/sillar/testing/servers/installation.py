@@ -125,7 +125,7 @@ def find_mongod() -> Installation | None:
 def _find_binary(name: str, product: str, variable: str) -> Installation:
     for folder in _system_folders():
         binary = folder / name
-        if binary.is_file() and os.access(binary, os.X_OK):
+        if os.access(binary, os.X_OK) and binary.is_file():
             how = "PATH" if shutil.which(name) == str(binary) else "distribution"
             return Installation(version_of(binary), f"{how} ({binary})", str(folder))
     raise _not_found(product, variable, None)
