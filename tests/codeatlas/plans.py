@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sillar import DatabaseSession, DocumentCommand, Execution
 from sillar.query.text import StatementText
+
+_numbers = itertools.count(1)
 
 
 class Recorder:
@@ -51,9 +54,10 @@ async def faults_of(engine: str, session: DatabaseSession, recorder: Recorder) -
 
 async def sqlite_fault(session: DatabaseSession, sql: str, args: list[Any]) -> str:
     """A table that is read from end to end, or a list that is sorted instead of read in order."""
-    # In a transaction, so on the connection that writes: on another one SQLite explains by the schema it last saw.
+    # SQLite does not look whether the schema has changed when it explains. So this is asked of the connection that
+    # changes it, which is the one for transactions, and in a text that was not prepared before.
     async with session.transaction():
-        rows = await session.fetch_all(f"EXPLAIN QUERY PLAN {sql}", args)
+        rows = await session.fetch_all(f"EXPLAIN QUERY PLAN {sql} -- {next(_numbers)}", args)
     details = [str(row["detail"]) for row in rows]
     results = ("SCAN words", "SCAN (")
     scans = [detail for detail in details if detail.startswith("SCAN ") and not detail.startswith(results)]
