@@ -57,7 +57,7 @@ class MySQLSubject(SQLSubject):
     conflict = DeadlockError
     lock_error = LockTimeoutError
     # Many short naps: MySQL lets a single one end without an error when it is interrupted.
-    long = f"SELECT SUM(SLEEP(0.02)) FROM ({series(4)}) AS s /* {SQLSubject.long_marker} */", None
+    long = f"SELECT SUM(SLEEP(0.06)) FROM ({series(3)}) AS s /* {SQLSubject.long_marker} */", None
     unknown_error = "KILL 4294967290", None
 
     def __init__(self, server: MySQLServer, name: str) -> None:
@@ -72,24 +72,20 @@ class MySQLSubject(SQLSubject):
         return {**self.settings, "connection_options": {"lock_timeout": 1}}
 
     async def running(self) -> int:
-        rows = await self.server.execute_as_superuser(
-            "SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id()"
-            f" AND info LIKE '%{self.long_marker}%'"
-        )
-        return int(rows[0][0])
+        return sum(self.long_marker in text for _, _, text in await self._sessions())
 
     async def session_count(self) -> int:
-        return len(await self._ids())
+        return sum(user == self.server.user for _, user, _ in await self._sessions())
 
     async def end_sessions(self) -> None:
-        for number in await self._ids():
-            await self.server.execute_as_superuser(f"KILL {number}")
+        for number, user, _ in await self._sessions():
+            if user == self.server.user:
+                await self.server.execute_as_superuser(f"KILL {number}")
 
-    async def _ids(self) -> list[int]:
-        rows = await self.server.execute_as_superuser(
-            f"SELECT id FROM information_schema.processlist WHERE user = '{self.server.user}'"
-        )
-        return [int(row[0]) for row in rows]
+    async def _sessions(self) -> list[tuple[int, str, str]]:
+        """Id, user and the text of what runs now, of every session."""
+        rows = await self.server.execute_as_superuser("SHOW FULL PROCESSLIST")
+        return [(int(row[0]), str(row[1]), str(row[7]) if row[4] in ("Query", "Execute") else "") for row in rows]
 
     @asynccontextmanager
     async def crowded(self) -> AsyncIterator[Settings]:

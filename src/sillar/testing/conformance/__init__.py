@@ -26,12 +26,15 @@ error.
 
 import pytest
 
-_CASES = ("conflicts", "errors", "statements", "streams", "transactions", "values")
+_CASES = ("cancellation", "conflicts", "errors", "faults", "health", "seams", "statements", "streams", "transactions", "values")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
+from sillar.testing.conformance.cancellation import CancellationCases  # noqa: E402
 from sillar.testing.conformance.cases import Cases, SQLCases, eventually, lacks, refused  # noqa: E402
 from sillar.testing.conformance.conflicts import ConflictCases  # noqa: E402
 from sillar.testing.conformance.errors import ErrorCases  # noqa: E402
+from sillar.testing.conformance.health import HealthCases  # noqa: E402
+from sillar.testing.conformance.seams import SeamCases  # noqa: E402
 from sillar.testing.conformance.specimen import COLUMNS, DEFINITION, SPECIMENS, Colour, Level, Specimen  # noqa: E402
 from sillar.testing.conformance.statements import StatementCases  # noqa: E402
 from sillar.testing.conformance.streams import BulkCases, StreamCases  # noqa: E402
@@ -50,15 +53,18 @@ __all__ = [
     "DEFINITION",
     "SPECIMENS",
     "BulkCases",
+    "CancellationCases",
     "Cases",
     "Colour",
     "Command",
     "ConflictCases",
     "ConformanceSubject",
     "ErrorCases",
+    "HealthCases",
     "Level",
     "SQLCases",
     "SQLSubject",
+    "SeamCases",
     "Settings",
     "Specimen",
     "StatementCases",
