@@ -13,7 +13,14 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from sillar import DatabaseManager, DatabaseSession, DocumentCommand
-from sillar.errors import ParameterError, ResultError, UniqueViolationError, UnsupportedCapabilityError, UsageError
+from sillar.errors import (
+    ParameterError,
+    ResultError,
+    StatementSyntaxError,
+    UniqueViolationError,
+    UnsupportedCapabilityError,
+    UsageError,
+)
 from sillar.execution.documents import BulkOutcome, DocumentCollection, UpdateOutcome
 from sillar.query.document import value
 
@@ -196,6 +203,24 @@ async def test_streams_are_bounded(manager: DatabaseManager, stones: DocumentCol
 @dataclass
 class Sized:
     number: int
+
+
+async def test_streams_of_other_verbs_and_of_what_is_refused(
+    session: DatabaseSession, stones: DocumentCollection
+) -> None:
+    await stones.insert_many([{"n": n} for n in range(30)])
+    async with session.stream(DocumentCommand(stones.name, "distinct", {"key": "n"}), into=int) as values:
+        assert sorted([each async for each in values]) == list(range(30))
+    pipeline = [{"$match": {"n": {"$lt": 25}}}, {"$project": {"_id": 0}}, {"$sort": {"n": 1}}]
+    async with session.stream(DocumentCommand(stones.name, "aggregate", {"pipeline": pipeline}), batch_rows=10) as rows:
+        assert [len(batch) async for batch in rows.batches()] == [10, 10, 5]
+    first = await session.fetch_one(DocumentCommand(stones.name, "aggregate", {"pipeline": pipeline}))
+    assert first == {"n": 0}
+    with pytest.raises(StatementSyntaxError):
+        async with stones.stream({"$nonsense": 1}):
+            pass
+    async with stones.stream({"n": -1}) as rows:
+        assert [row async for row in rows] == []
 
 
 async def test_a_stream_that_is_left_leaves_no_cursor(

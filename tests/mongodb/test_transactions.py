@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.mongodb.deployment import Observer, endless, gone, make_busy
+from tests.mongodb.deployment import Observer, OpenManager, begun, endless, gone, make_busy
 
 from sillar import DatabaseManager, DatabaseSession, Isolation
 from sillar.errors import (
+    PoolTimeoutError,
     SerializationError,
     StatementTimeoutError,
     UniqueViolationError,
@@ -178,3 +179,50 @@ async def test_a_transaction_whose_command_was_cancelled_cannot_commit(
     await gone(observer, "cancelled-inside")
     assert await stones.count() == 0
     assert await open_transactions(observer) == 0
+
+
+async def test_a_commit_that_gets_no_turn_is_rolled_back(open_manager: OpenManager, observer: Observer) -> None:
+    manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 0.3})
+    session = manager.session()
+    await make_busy(session)
+    await session.documents("no_turn").drop()
+    transaction = await session.transaction().begin()
+    await session.documents("no_turn").insert_one({"_id": 1})
+    busy = asyncio.create_task(manager.session().execute(endless("no turn")))
+    await begun(observer, "no turn")
+    with pytest.raises(PoolTimeoutError):
+        await transaction.commit()
+    busy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await busy
+    async with asyncio.timeout(3):
+        while await open_transactions(observer):
+            await asyncio.sleep(0.02)
+    assert await session.documents("no_turn").count() == 0
+
+
+async def test_a_bulk_insert_whose_caller_leaves_is_whole_or_absent(
+    manager: DatabaseManager, stones: DocumentCollection, observer: Observer
+) -> None:
+    for delay in (0.0, 0.01, 0.03, 0.06, 0.1, 0.2):
+        rows = [(f"{delay} {n}",) for n in range(3000)]
+        task = asyncio.create_task(manager.session().bulk_insert(stones.name, ["_id"], rows))
+        await asyncio.sleep(delay)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while manager.pools["default"].stats().restoring or await open_transactions(observer):
+            await asyncio.sleep(0.02)
+    assert await stones.count() % 3000 == 0
+
+
+async def test_a_conflict_in_a_bulk_insert_is_not_repeated_with_consumed_rows(
+    manager: DatabaseManager, session: DatabaseSession, stones: DocumentCollection
+) -> None:
+    await stones.create_index("n", unique=True)
+    async with session.transaction():
+        await stones.insert_one({"n": 5})
+        with pytest.raises(SerializationError) as conflict:
+            await manager.session().bulk_insert(stones.name, ["n"], ((n,) for n in range(10)))
+    assert not conflict.value.safe_to_retry
+    assert await stones.count() == 1

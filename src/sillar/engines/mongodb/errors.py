@@ -139,7 +139,7 @@ def _server_error(
         kind = errors.SerializationError
         if code == 251:
             message = "the server has aborted this transaction (an earlier error, a conflict, or its time limit)"
-    if isinstance(error, driver.BulkWriteError) and code == 0:
+    if isinstance(error, driver.BulkWriteError) and not first:
         return _write_concern_error(details, counts)
     if isinstance(error, driver.WriteConcernError):
         return _write_concern_error({"writeConcernErrors": [details]}, counts)
