@@ -215,7 +215,7 @@ async def test_a_stream_keeps_memory_bounded(
     finally:
         tracemalloc.stop()
     await stream.aclose()
-    assert peak - baseline < 6_000_000
+    assert peak - baseline < 30_000_000, "of more than 200 MB"
 
 
 async def test_a_stream_gives_every_row_once(

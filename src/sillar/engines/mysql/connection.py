@@ -26,12 +26,10 @@ from sillar.engines.mysql.exchange import Exchange, in_order_after
 from sillar.engines.mysql.killer import Killer
 from sillar.engines.mysql.placeholders import PreparedTexts, fault_position
 from sillar.engines.mysql.rows import insert_chunks, multi_row_insert
+from sillar.engines.mysql.statements import KeptStatement, StatementRunner
 from sillar.engines.mysql.values import ResultShapes, encode_parameters, identifier
 from sillar.query.text import StatementText
 
-_PREPARABLE: Final = frozenset({"select", "insert", "update", "delete", "replace", "with"})
-_OUTDATED: Final = frozenset({1615, 1243})
-_CANNOT_PREPARE: Final = frozenset({1295, 1461})
 _NO_COLUMNS: Final = RowShape(())
 _ALL_OR_NOTHING: Final = "sillar_all_or_nothing"
 
@@ -43,8 +41,8 @@ class MySQLConnection(DriverConnection[StatementText]):
     parameters escaped by the driver. ``rows_affected`` counts the rows that were found, changed or not.
     """
 
-    __slots__ = ("_capabilities", "_contract", "_exchange", "_is_mariadb", "_killer", "_packet_max", "_prepared",
-                 "_prepared_max", "_shapes", "_texts", "_write_limit")  # fmt: skip
+    __slots__ = ("_capabilities", "_contract", "_exchange", "_killer", "_packet_max", "_statements", "_texts",
+                 "_write_limit")  # fmt: skip
 
     def __init__(
         self,
@@ -65,13 +63,10 @@ class MySQLConnection(DriverConnection[StatementText]):
         self._contract = contract
         self._packet_max = packet_max
         self._killer = killer
-        self._shapes = shapes
         self._texts = texts
-        self._prepared: dict[Any, Any] = {}
-        self._prepared_max = prepared_max
-        self._is_mariadb = probe.is_mariadb(raw)
+        self._statements = StatementRunner(raw, texts=texts, shapes=shapes, prepared_max=prepared_max)
         # max_execution_time of MySQL holds for SELECT alone; MariaDB's max_statement_time for everything.
-        self._write_limit = None if self._is_mariadb else statement_timeout
+        self._write_limit = None if probe.is_mariadb(raw) else statement_timeout
         self._exchange = Exchange(raw, self._kill)
 
     # --- statements -------------------------------------------------------------------------------------------------
@@ -79,30 +74,30 @@ class MySQLConnection(DriverConnection[StatementText]):
     async def fetch(
         self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Sequence[Any]]:
-        result, is_binary = await self._result(statement, args, timeout_seconds)
-        if result.description is None:
+        result, kept = await self._result(statement, args, timeout_seconds)
+        shape = self._statements.shape(result, kept)
+        if shape is None:
             return _NO_COLUMNS, ()
-        shape = self._shapes.get(result.description, binary=is_binary)
         return shape.shape, result.rows if shape.decode is None else shape.rows(result.rows)
 
     async def fetch_row(
         self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Any | None]:
         """Run a statement and return its first row. All its rows are read: give it a LIMIT."""
-        result, is_binary = await self._result(statement, args, timeout_seconds)
-        if result.description is None:
+        result, kept = await self._result(statement, args, timeout_seconds)
+        shape = self._statements.shape(result, kept)
+        if shape is None:
             return _NO_COLUMNS, None
-        shape = self._shapes.get(result.description, binary=is_binary)
         if not result.rows:
             return shape.shape, None
         row = result.rows[0]
         return shape.shape, row if shape.decode is None else shape.decode(row)
 
     async def run(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
-        result, is_binary = await self._result(statement, args, timeout_seconds)
-        if result.description is None:
+        result, kept = await self._result(statement, args, timeout_seconds)
+        shape = self._statements.shape(result, kept)
+        if shape is None:
             return Reply(None, (), result.affected_rows, result.insert_id or None)
-        shape = self._shapes.get(result.description, binary=is_binary)
         return Reply(shape.shape, shape.rows(result.rows), len(result.rows), result.insert_id or None)
 
     async def run_many(
@@ -143,7 +138,7 @@ class MySQLConnection(DriverConnection[StatementText]):
         The server waits while a batch is consumed, for its ``net_write_timeout`` (60 s) at most.
         """
         self._mark(statement)
-        sql = self._text(statement, args)
+        sql = self._statements.text(statement, args)
         await self._exchange.stream_opens()
         complete = False
         try:
@@ -151,7 +146,7 @@ class MySQLConnection(DriverConnection[StatementText]):
                 driver.open_stream, self.raw, sql, timeout_seconds=timeout_seconds, of_stream=True
             )
             complete = cursor.description is None
-            shape = None if complete else self._shapes.get(cursor.description, binary=False)
+            shape = None if complete else self._statements.shape_of_text(cursor.description)
             while shape is not None and not complete:
                 rows = await self._exchange.call(
                     driver.next_rows, self.raw, cursor, batch_rows, timeout_seconds=timeout_seconds, of_stream=True
@@ -258,7 +253,7 @@ class MySQLConnection(DriverConnection[StatementText]):
     async def reset(self) -> None:
         try:
             await self._exchange.settled()
-            self._prepared.clear()  # the server forgets them
+            self._statements.forget()
             await self._exchange.call(driver.restore, self.raw, self._contract, stoppable=False)
         except BaseException as error:
             self._raise(error, None, None)
@@ -292,15 +287,15 @@ class MySQLConnection(DriverConnection[StatementText]):
 
     async def _result(
         self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None
-    ) -> tuple[Any, bool]:
-        """Run a statement; the driver's result, and whether its values came in binary."""
+    ) -> tuple[Any, KeptStatement | None]:
+        """Run a statement; the driver's result, and the kept statement where it was one: then values come in binary."""
         if not statement.is_clean:
             self.dirty = True
         if timeout_seconds is None and self._write_limit is not None and not statement.is_read:
             timeout_seconds = self._write_limit
         try:
             return await self._exchange.call(
-                self._execute,
+                self._statements.execute,
                 statement,
                 args,
                 timeout_seconds=timeout_seconds,
@@ -309,65 +304,14 @@ class MySQLConnection(DriverConnection[StatementText]):
         except BaseException as error:
             self._raise(error, statement, timeout_seconds)
 
-    async def _execute(self, statement: StatementText, args: Sequence[Any]) -> tuple[Any, bool]:
-        if args and statement.verb in _PREPARABLE and statement.is_single and not self._needs_literals(args):
-            # MySQL derives the types of parameters from the first values and bends later ones to them ('x' becomes 0):
-            # there each combination of types is a statement of its own.
-            key = statement.sql if self._is_mariadb else (statement.sql, *map(type, args))
-            for attempt in (1, 2):
-                prepared = self._prepared.get(key)
-                try:
-                    if prepared is None:
-                        prepared = await self._prepare(key, statement, len(args))
-                    return await driver.execute(prepared, args), True
-                except MySQLError as error:
-                    code = server_code(error)
-                    if code in _CANNOT_PREPARE:
-                        break
-                    if code not in _OUTDATED or attempt == 2:
-                        raise
-                    del self._prepared[key]  # DDL of somebody else: prepare it anew
-        results = await driver.query(self.raw, self._text(statement, args))
-        return _summed(results), False
-
     async def _execute_each(self, statement: StatementText, rows: Sequence[Sequence[Any]]) -> int:
         affected = 0
         for row in rows:
             if self._exchange.is_left:
                 raise asyncio.CancelledError
-            result, _ = await self._execute(statement, row)
+            result, _ = await self._statements.execute(statement, row)
             affected += result.affected_rows
         return affected
-
-    def _needs_literals(self, args: Sequence[Any]) -> bool:
-        """MySQL takes bytes for text where it cannot derive a type, and a NULL tells it no type at all."""
-        return not self._is_mariadb and any(value is None or type(value) is bytes for value in args)
-
-    async def _prepare(self, key: Any, statement: StatementText, count: int) -> Any:
-        text = self._texts.get(statement.sql)
-        if text.count != count:
-            raise errors.ParameterError(f"the statement has {text.count} parameters, {count} were given")
-        prepared = await self.raw.prepare(text.sql)
-        if prepared.parameter_count != count:
-            await prepared.close()
-            raise errors.ParameterError(
-                f"the statement has {prepared.parameter_count} parameters for the server, {count} were given;"
-                " a placeholder inside quotes is none"
-            )
-        if len(self._prepared) >= self._prepared_max:
-            await self._prepared.pop(next(iter(self._prepared))).close()
-        self._prepared[key] = prepared
-        return prepared
-
-    def _text(self, statement: StatementText, args: Sequence[Any]) -> str:
-        """The statement with its parameters as literals."""
-        if not args:
-            return statement.sql if not statement.names else self._texts.get(statement.sql).sql
-        text = self._texts.get(statement.sql)
-        if text.count != len(args):
-            raise errors.ParameterError(f"the statement has {text.count} parameters, {len(args)} were given")
-        literal = self.raw.literal
-        return statement.sql % tuple([literal(value) for value in args])
 
     @asynccontextmanager
     async def _all_or_nothing(self) -> AsyncIterator[None]:
@@ -463,18 +407,6 @@ class _Limit:
     def left(self) -> float | None:
         """Seconds that are left; None without a limit."""
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
-
-
-def _summed(results: Sequence[Any]) -> Any:
-    """Of a script or procedure: the last result that has rows, else the last one with all the rows affected."""
-    last = results[-1]
-    if len(results) == 1:
-        return last
-    for result in reversed(results):
-        if result.description is not None:
-            return result
-    last.affected_rows = sum(result.affected_rows for result in results)
-    return last
 
 
 def _checked(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:

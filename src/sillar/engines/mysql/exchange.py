@@ -1,21 +1,23 @@
 """Requests and replies of one connection, each followed to its end whoever leaves.
 
-The protocol has no way to skip a reply: a caller that is cancelled while it reads would leave the rest of its reply to
-the next caller. So every request runs in a task of its own. When its caller leaves, the task goes on reading while the
-server is asked to stop (KILL QUERY through a side connection), and nothing else is sent before the reply is complete.
+The protocol has no way to skip a reply: a caller that is cancelled while it reads would leave the rest of its reply
+to the next caller. So a request can be torn from its caller without harm (:mod:`sillar.engines.mysql.request`). Then a
+task goes on reading while the server is asked to stop (KILL QUERY through a side connection), and nothing else is sent
+before the reply is complete.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 from asyncmy.errors import MySQLError
 
 from sillar.engines.mysql import driver
 from sillar.engines.mysql.errors import is_interruption, server_code
+from sillar.engines.mysql.request import OutOfTimeError, Request
 from sillar.errors import UsageError
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class Exchange:
     def __init__(self, raw: Any, kill: Kill) -> None:
         self._raw = raw
         self._kill = kill
-        self._running: asyncio.Task[Any] | None = None
+        self._running: Request[Any] | None = None
         self._pending: asyncio.Task[None] | None = None
         self._streaming = False
 
@@ -85,17 +87,26 @@ class Exchange:
             await self.settled()
         if self._running is not None or (self._streaming and not of_stream):
             self._check_free()
-        task = self._running = asyncio.get_running_loop().create_task(work(*args))
+        loop = asyncio.get_running_loop()
+        request = self._running = Request(loop, work(*args))
+        timer = None if timeout_seconds is None else loop.call_later(timeout_seconds, request.interrupt)
         try:
-            if timeout_seconds is None:
-                return await asyncio.shield(task)
-            return await self._within(task, timeout_seconds, stoppable, keep_late)
-        except BaseException:
-            if not task.done() and self._pending is None:
-                self._leave(task, stoppable, _PATIENCE_SECONDS)
+            return cast(T, await request.run())
+        except GeneratorExit:  # thrown away unfinished: nobody can follow the reply
+            driver.abort(self._raw)
+            raise
+        except BaseException as error:
+            if request.is_complete:
+                raise
+            task = loop.create_task(request.go_on())
+            if isinstance(error, OutOfTimeError):
+                return await self._out_of_time(task, stoppable, keep_late)
+            self._leave(task, stoppable, _PATIENCE_SECONDS)
             raise
         finally:
             self._running = None
+            if timer is not None:
+                timer.cancel()
 
     async def settled(self) -> None:
         """Return once no reply is outstanding that nobody waits for."""
@@ -133,10 +144,7 @@ class Exchange:
 
     # --- within -----------------------------------------------------------------------------------------------------
 
-    async def _within(self, task: asyncio.Task[T], timeout_seconds: float, stoppable: bool, keep_late: bool) -> T:
-        done, _ = await asyncio.wait((task,), timeout=timeout_seconds)
-        if done:
-            return task.result()
+    async def _out_of_time(self, task: asyncio.Task[T], stoppable: bool, keep_late: bool) -> T:
         pending = self._leave(task, stoppable, 0.0)
         await asyncio.wait((pending,), timeout=_TIMEOUT_GRACE_SECONDS)
         if not task.done() or task.cancelled():

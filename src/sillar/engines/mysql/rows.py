@@ -49,7 +49,7 @@ def insert_chunks(
     length = 0
     literal = raw.literal
     for number, row in enumerate(rows, 1):
-        part = values % tuple([literal(value) for value in row])
+        part = values % tuple([str(value) if type(value) is int else literal(value) for value in row])
         size = len(part) if part.isascii() else len(part.encode("utf-8", "surrogateescape"))
         if size > limit:
             raise ParameterError(
