@@ -17,7 +17,7 @@ from sillar.errors import (
     UniqueViolationError,
 )
 from sillar.testing.conformance import Command, Settings, SQLSubject, series
-from sillar.testing.servers import MySQLServer, ServerCertificate
+from sillar.testing.servers import MariaDBServer, MySQLServer, ServerCertificate
 
 
 def settings_of(server: MySQLServer) -> Settings:
@@ -84,16 +84,16 @@ class MySQLSubject(SQLSubject):
 
     async def _sessions(self) -> list[tuple[int, str, str]]:
         """Id, user and the text of what runs now, of every session."""
-        rows = await self.server.execute_as_superuser("SHOW FULL PROCESSLIST")
-        return [(int(row[0]), str(row[1]), str(row[7]) if row[4] in ("Query", "Execute") else "") for row in rows]
+        schema = "information_schema" if isinstance(self.server, MariaDBServer) else "performance_schema"
+        rows = await self.server.execute_as_superuser(f"SELECT id, user, command, info FROM {schema}.processlist")
+        return [(row[0], row[1], str(row[3]) if row[2] in ("Query", "Execute") else "") for row in rows]
 
     @asynccontextmanager
     async def crowded(self) -> AsyncIterator[Settings]:
-        async with type(self.server)(own=True) as server:
-            held = await server._connect(), await server._connect()
+        async with type(self.server)(settings={"max-connections": "10"}) as server:
+            # One place more is kept for an administrator: it is taken, too.
+            held = [await server._connect() for _ in range(11)]
             try:
-                # The last place is kept for an administrator, so two take part: both by us.
-                await server.execute_as_superuser("SET GLOBAL max_connections = 1")
                 yield settings_of(server)
             finally:
                 for each in held:

@@ -26,13 +26,27 @@ error.
 
 import pytest
 
-_CASES = ("cancellation", "conflicts", "errors", "faults", "health", "seams", "statements", "streams", "transactions", "values")
+_CASES = (
+    "cancellation",
+    "conflicts",
+    "documents",
+    "errors",
+    "faults",
+    "health",
+    "seams",
+    "statements",
+    "streams",
+    "transactions",
+    "values",
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
 from sillar.testing.conformance.cancellation import CancellationCases  # noqa: E402
 from sillar.testing.conformance.cases import Cases, SQLCases, eventually, lacks, refused  # noqa: E402
 from sillar.testing.conformance.conflicts import ConflictCases  # noqa: E402
+from sillar.testing.conformance.documents import DocumentCases  # noqa: E402
 from sillar.testing.conformance.errors import ErrorCases  # noqa: E402
+from sillar.testing.conformance.faults import FaultCases  # noqa: E402
 from sillar.testing.conformance.health import HealthCases  # noqa: E402
 from sillar.testing.conformance.seams import SeamCases  # noqa: E402
 from sillar.testing.conformance.specimen import COLUMNS, DEFINITION, SPECIMENS, Colour, Level, Specimen  # noqa: E402
@@ -59,7 +73,9 @@ __all__ = [
     "Command",
     "ConflictCases",
     "ConformanceSubject",
+    "DocumentCases",
     "ErrorCases",
+    "FaultCases",
     "HealthCases",
     "Level",
     "SQLCases",

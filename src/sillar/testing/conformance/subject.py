@@ -29,10 +29,16 @@ class ConformanceSubject(ABC):
     Attributes:
         name: shown in the ids of the tests.
         long_marker: text in a long statement by which :meth:`running` finds it.
+        creates_databases: a database that is not there comes into being with its first row.
+        tells_crowding: the driver passes on that a server has no room, instead of trying until its time is over.
+        impatient_connecting: ``connection_options`` with which a failing connect is soon told.
     """
 
     name: str
     long_marker: ClassVar[str] = "sillar-conformance-long"
+    creates_databases: ClassVar[bool] = False
+    tells_crowding: ClassVar[bool] = True
+    impatient_connecting: ClassVar[Mapping[str, Any]] = {}
 
     # --- the database -----------------------------------------------------------------------------------------------
 
@@ -80,7 +86,7 @@ class ConformanceSubject(ABC):
     async def count(self, statements: Any, table: str) -> int:
         """Count its rows through a session or transaction."""
 
-    async def prepare(self, session: DatabaseSession) -> None:
+    async def prepare(self, session: DatabaseSession) -> None:  # noqa: B027 - most need nothing
         """Whatever :attr:`long` needs to be there. Called before it is used."""
 
     # --- the server, from outside -----------------------------------------------------------------------------------
