@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,11 +104,17 @@ class MongoDBSubject(ConformanceSubject):
 
     @asynccontextmanager
     async def crowded(self) -> AsyncIterator[Settings]:
-        async with MongoDBServer(connections_max=1) as server:
-            yield {
-                **settings_of(server),
-                "connection_options": {**settings_of(server)["connection_options"], **self.impatient_connecting},
-            }
+        async with MongoDBServer(connections_max=5) as server:
+            held = [await asyncio.open_connection(server.host, server.port) for _ in range(5)]
+            try:
+                settings = settings_of(server)
+                yield {
+                    **settings,
+                    "connection_options": {**settings["connection_options"], **self.impatient_connecting},
+                }
+            finally:
+                for _, writer in held:
+                    writer.close()
 
     @asynccontextmanager
     async def secured(self, certificate: ServerCertificate) -> AsyncIterator[tuple[Settings, Path]]:

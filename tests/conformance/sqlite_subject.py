@@ -53,7 +53,7 @@ class SQLiteSubject(SQLSubject):
 
     def __init__(self, path: str, name: str) -> None:
         self.path, self.name = path, name
-        self.buffers_streams = path == ":memory:"
+        self.buffers_streams = self.serves_one_at_a_time = path == ":memory:"
 
     @property
     def settings(self) -> Settings:

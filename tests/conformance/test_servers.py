@@ -1,4 +1,4 @@
-"""The conformance suite's faults, on every engine that is reached by TCP. (PostgreSQL 15 has its own in tests/postgresql.)"""
+"""The conformance suite's faults, on every engine that is reached by TCP (PostgreSQL 15: in tests/postgresql)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ error.
 
 import pytest
 
-_CASES = (
+_CASES = [
     "cancellation",
     "conflicts",
     "documents",
@@ -38,7 +38,7 @@ _CASES = (
     "streams",
     "transactions",
     "values",
-)
+]
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
 from sillar.testing.conformance.cancellation import CancellationCases  # noqa: E402

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import math
 import tracemalloc
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -43,12 +42,12 @@ class DocumentCases(Cases[ConformanceSubject]):
     """Verbs, values, errors and conflicts."""
 
     @pytest.fixture
-    async def stones(self, table: MakeTable, session: DatabaseSession) -> AsyncIterator[Any]:
+    async def stones(self, table: MakeTable, session: DatabaseSession) -> Any:
         """A collection of three stones with a unique ``id``."""
         name = await table()
         rows = [(1, "granite"), (2, "basalt"), (3, "slate")]
         assert await session.bulk_insert(name, ["id", "name"], rows) == 3
-        yield session.documents(name)
+        return session.documents(name)
 
     async def test_sql_is_refused(self, session: DatabaseSession) -> None:
         assert lacks(session, Capability.SQL)
@@ -57,7 +56,8 @@ class DocumentCases(Cases[ConformanceSubject]):
                 await use("SELECT 1")
 
     async def test_verbs_read_and_write(self, stones: Any) -> None:
-        assert await stones.find({"id": {"$gt": 1}}, sort=[("id", -1)], into=Stone) == [
+        found = await stones.find({"id": {"$gt": 1}}, sort=[("id", -1)], into=Stone)
+        assert found == [
             Stone(3, "slate"),
             Stone(2, "basalt"),
         ]
@@ -93,14 +93,16 @@ class DocumentCases(Cases[ConformanceSubject]):
 
     @pytest.mark.parametrize(
         "given",
-        [2**63 - 1, -(2**63), 1e-300, math.inf, "", "🪨𝄞\U0010ffff", "x" * 1_000_000, b"", bytes(range(256)), [], {}]
-        + [None, True, Decimal("1234567890123456789012345678901.234"), {"a": [{"b": None}]}],
+        [
+            *(2**63 - 1, -(2**63), 1e-300, math.inf, True, None, Decimal("1234567890123456789012345678901.234")),
+            *("", "🪨𝄞\U0010ffff", "x" * 1_000_000, b"", bytes(range(256)), [], {}, {"a": [{"b": None}]}),
+        ],
     )
     async def test_values(self, stones: Any, given: Any) -> None:
         await stones.insert_one({"id": 9, "kept": given})
         found = (await stones.find_one({"id": 9}))["kept"]
         assert found == given
-        assert type(found) is type(given)
+        assert isinstance(found, type(given))
 
     async def test_what_cannot_be_stored_is_refused(self, stones: Any, session: DatabaseSession) -> None:
         wide = Decimal("1234567890123456789012345678.0123456789")  # 38 digits

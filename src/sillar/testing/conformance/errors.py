@@ -61,7 +61,8 @@ class ErrorCases(SQLCases):
             return
         parent = await define("id {integer} PRIMARY KEY")
         child = await define(
-            f"id {{integer}} PRIMARY KEY, parent {{integer}}, CONSTRAINT of_{parent} FOREIGN KEY (parent) REFERENCES {parent} (id)"
+            "id {integer} PRIMARY KEY, parent {integer},"
+            f" CONSTRAINT of_{parent} FOREIGN KEY (parent) REFERENCES {parent} (id)"
         )
         await session.execute(f"INSERT INTO {parent} (id) VALUES (1)")
         await session.execute(f"INSERT INTO {child} (id, parent) VALUES (1, 1)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -190,12 +189,17 @@ class FaultCases(Cases[ConformanceSubject]):
     async def test_an_exhausted_pool_says_so_in_time(
         self, subject: ConformanceSubject, open_manager: OpenManager
     ) -> None:
-        manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 0.2})
-        async with manager.session().transaction() as transaction:
-            await transaction.fetch_one(*subject.one)
+        manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 0.3})
+        await subject.prepare(manager.session())
+        task = asyncio.create_task(manager.session().execute(*subject.long))
+        await asyncio.sleep(0.2)
+        try:
             with pytest.raises(PoolTimeoutError, match="max_connections"):
-                await asyncio.create_task(self._use(subject, manager))
-        await self._use(subject, manager)
+                await manager.session().fetch_one(*subject.one)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        await self.recovered(subject, manager)
 
     async def test_closing_with_open_sessions_does_not_hang(self, subject: ConformanceSubject) -> None:
         manager = DatabaseManager(subject.config(pool={"drain_timeout": 0.2}))
@@ -206,10 +210,6 @@ class FaultCases(Cases[ConformanceSubject]):
         await asyncio.wait_for(manager.shutdown(), 5)
         with pytest.raises(DatabaseError):
             await transaction.fetch_one(*subject.one)
-
-    async def _use(self, subject: ConformanceSubject, manager: DatabaseManager) -> Any:
-        async with manager.session().transaction() as transaction:
-            return await transaction.fetch_one(*subject.one)
 
     async def _refused(self, subject: ConformanceSubject, settings: Settings, kind: type[DatabaseError]) -> None:
         manager = DatabaseManager(subject.config(settings=self._impatient(subject, settings)))

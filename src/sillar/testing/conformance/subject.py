@@ -23,14 +23,15 @@ NAMES = ("constraint", "table", "column", "position")
 class ConformanceSubject(ABC):
     """One engine on one server, as the cases see it.
 
-    Everything that differs between engines and that no capability tells is said here: how types are spelled, how the server
-    is looked at and disturbed from outside, and what the server names in its errors.
+    Everything that differs between engines and that no capability tells is said here: how types are spelled, how the
+    server is looked at and disturbed from outside, and what the server names in its errors.
 
     Attributes:
         name: shown in the ids of the tests.
         long_marker: text in a long statement by which :meth:`running` finds it.
         creates_databases: a database that is not there comes into being with its first row.
         tells_crowding: the driver passes on that a server has no room, instead of trying until its time is over.
+        serves_one_at_a_time: everything waits for the statement that runs, health included (a database in memory).
         impatient_connecting: ``connection_options`` with which a failing connect is soon told.
     """
 
@@ -38,6 +39,7 @@ class ConformanceSubject(ABC):
     long_marker: ClassVar[str] = "sillar-conformance-long"
     creates_databases: ClassVar[bool] = False
     tells_crowding: ClassVar[bool] = True
+    serves_one_at_a_time: bool = False
     impatient_connecting: ClassVar[Mapping[str, Any]] = {}
 
     # --- the database -----------------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class ConformanceSubject(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no crowded()")
 
     def secured(self, certificate: ServerCertificate) -> AbstractAsyncContextManager[tuple[Settings, Path]]:
-        """A server of its own with TLS and that certificate: its settings without ``ssl_config``, and the authority's file.
+        """A server with TLS and that certificate: its settings without ``ssl_config``, and the authority's file.
 
         Needed for ``FaultCases``.
         """
@@ -134,12 +136,12 @@ class SQLSubject(ConformanceSubject):
     """An engine that speaks SQL.
 
     Attributes:
-        types: how the engine spells ``integer``, ``big_integer``, ``text``, ``key_text`` (short enough for an index), ``decimal``
-            (38 digits, 10 of them behind the point), ``aware_time``, ``naive_time``, ``date``, ``uuid``, ``json``, ``bytes``,
-            ``float``, ``bool`` and ``list`` (of text). Exact to the microsecond where it is a time.
+        types: how the engine spells ``integer``, ``big_integer``, ``text``, ``key_text`` (short enough for an index),
+            ``decimal`` (38 digits, 10 of them behind the point), ``aware_time``, ``naive_time``, ``date``, ``uuid``,
+            ``json``, ``bytes``, ``float``, ``bool`` and ``list`` (of text). Times are exact to the microsecond.
         names: for each error, which of ``constraint``, ``table``, ``column`` and ``position`` the server tells.
-        conflict: what the loser of two serializable transactions that read and write the same row gets, or None where one
-            of them waits from the start.
+        conflict: what the loser of two serializable transactions that read and write the same row gets, or None where
+            one of them waits from the start.
         bounds_text: whether ``key_text`` has a greatest length, at most 200.
         buffers_streams: a stream outside a transaction may be read at once (a database in memory).
     """

@@ -20,7 +20,7 @@ LEVELS = {
 _STABLE = (Isolation.REPEATABLE_READ, Isolation.SERIALIZABLE)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a test raises inside a transaction."""
 
 
@@ -44,10 +44,10 @@ class TransactionCases(Cases[ConformanceSubject]):
         self, subject: ConformanceSubject, session: DatabaseSession, table: MakeTable
     ) -> None:
         name = await table()
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedError):
             async with session.transaction():
                 await session.execute(*subject.insert(name, 1))
-                raise Refused
+                raise RefusedError
         assert await subject.count(session, name) == 0
         with pytest.raises(UniqueViolationError):
             async with session.transaction():
@@ -108,10 +108,10 @@ class TransactionCases(Cases[ConformanceSubject]):
                     await session.execute(*subject.insert(name, 1))
             async with session.transaction():
                 await session.execute(*subject.insert(name, 3))
-                with pytest.raises(Refused):
+                with pytest.raises(RefusedError):
                     async with session.transaction() as innermost:
                         await innermost.execute(*subject.insert(name, 4))
-                        raise Refused
+                        raise RefusedError
                 assert await subject.count(session, name) == 2
             await session.execute(*subject.insert(name, 2))
         assert await subject.count(session, name) == 3
@@ -125,11 +125,11 @@ class TransactionCases(Cases[ConformanceSubject]):
                 with refused(Capability.SAVEPOINTS):
                     session.transaction()
             return
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedError):
             async with session.transaction():
                 async with session.transaction():
                     await session.execute(*subject.insert(name, 1))
-                raise Refused
+                raise RefusedError
         assert await subject.count(session, name) == 0
 
     @pytest.mark.parametrize("level", list(Isolation))
@@ -190,10 +190,10 @@ class TransactionCases(Cases[ConformanceSubject]):
             await own.execute(*subject.insert(name, 1))
             assert own.in_transaction
         assert await subject.count(session, name) == 1
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedError):
             async with manager.session(autobegin=True) as own:
                 await own.execute(*subject.insert(name, 2))
-                raise Refused
+                raise RefusedError
         async with manager.session(autobegin=True) as own:
             await own.execute(*subject.insert(name, 3))
             await own.rollback()
