@@ -8,8 +8,8 @@ them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -102,59 +102,99 @@ class AnalysisWorkers:
         """Keep one process busy, replacing it when a file has killed it."""
         while self._jobs:
             given: deque[Job] = deque()
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-            )
+            process = await _Process.start(self._command)
             try:
                 await self._greet(process)
                 await self._converse(process, given)
             except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
                 await self._give_up(process, given, error)
             finally:
-                if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
-                    await process.wait()
+                await process.end()
 
     @staticmethod
-    async def _greet(process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
+    async def _greet(process: _Process) -> None:
         try:
             async with asyncio.timeout(_START_SECONDS_MAX):
-                await process.stdout.readexactly(LENGTH.size)
+                await process.message()
         except TimeoutError:
             raise WorkerStartError(f"an analysis process did not start within {_START_SECONDS_MAX:g} s") from None
         except asyncio.IncompleteReadError:
-            status = await process.wait()
+            status = await process.status()
             raise WorkerStartError(f"an analysis process ended at its start with status {status}; see above") from None
 
-    async def _converse(self, process: asyncio.subprocess.Process, given: deque[Job]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    async def _converse(self, process: _Process, given: deque[Job]) -> None:
         while self._jobs or given:
             while self._jobs and len(given) < _PIPELINED:
                 job = self._jobs.popleft()
                 given.append(job)
-                body = msgspec.msgpack.encode(job)
-                process.stdin.write(LENGTH.pack(len(body)) + body)
+                process.send(msgspec.msgpack.encode(job))
             async with asyncio.timeout(self._file_seconds_max):
-                head = await process.stdout.readexactly(LENGTH.size)
-                body = await process.stdout.readexactly(LENGTH.unpack(head)[0])
+                body = await process.message()
             given.popleft()
             await self._answers.put(_DECODER.decode(body))
-        process.stdin.close()
-        await process.wait()
 
-    async def _give_up(self, process: asyncio.subprocess.Process, given: deque[Job], error: Exception) -> None:
+    async def _give_up(self, process: _Process, given: deque[Job], error: Exception) -> None:
         """The first job that has no answer is the one at which the process stopped; the others go back."""
         if not given:
             return
         if isinstance(error, TimeoutError):
             reason = f"its analysis was stopped after {self._file_seconds_max:g} s"
         else:
-            status = await process.wait()
+            status = await process.status()
             cause = f"by signal {-status}" if status < 0 else f"with status {status}"
             reason = f"the process that analysed it ended {cause}"
         culprit = given.popleft()
         self._jobs.extendleft(reversed(given))
         await self._answers.put(Answer(culprit.number, unread_analysis(culprit.path, reason)))
+
+
+class _Process:
+    """One analysis process, and the pipes to and from it.
+
+    Started by ``subprocess`` rather than by the event loop: uvloop forks in such a way that libraries run their hooks
+    for forked processes in the child, and some (PyMongo's) complain there.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], answers: asyncio.StreamReader, transport: asyncio.ReadTransport
+    ) -> None:
+        self._process = process
+        self._answers = answers
+        self._transport = transport
+
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> _Process:
+        loop = asyncio.get_running_loop()
+        answers = asyncio.StreamReader()
+        # The command is ours or a test's; unbuffered, so that what is written is sent.
+        process = subprocess.Popen(  # noqa: S603, ASYNC220
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        try:
+            protocol = asyncio.StreamReaderProtocol(answers)
+            transport, _ = await loop.connect_read_pipe(lambda: protocol, process.stdout)
+        except BaseException:
+            process.kill()
+            raise
+        return cls(process, answers, transport)
+
+    def send(self, body: bytes) -> None:
+        """Does not block: the few jobs that are under way at once are smaller than the buffer of a pipe."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(LENGTH.pack(len(body)) + body)
+
+    async def message(self) -> bytes:
+        head = await self._answers.readexactly(LENGTH.size)
+        return await self._answers.readexactly(LENGTH.unpack(head)[0])
+
+    async def status(self) -> int:
+        """Wait for its end; its exit status, or the signal that ended it as a negative number."""
+        return await asyncio.to_thread(self._process.wait)
+
+    async def end(self) -> None:
+        """Whatever it does, it is not needed any more."""
+        assert self._process.stdin is not None
+        self._process.kill()
+        self._process.stdin.close()
+        self._transport.close()
+        await self.status()
