@@ -23,15 +23,9 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.postgresql import session
-from sillar.engines.postgresql.errors import is_encoding_failure, refused_by_driver, statement_error
-from sillar.engines.postgresql.values import (
-    CopyRecords,
-    identifier,
-    literal,
-    parameter_encoder,
-    plain_parameters,
-    row_decoder,
-)
+from sillar.engines.postgresql.errors import refused_by_driver, statement_error
+from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set, run_each
+from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
 from sillar.query.text import StatementText
 
 _NATIVE: Final[frozenset[type]] = frozenset(
@@ -138,6 +132,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         self, statement: StatementText, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
     ) -> int:
         rows = list(args)
+        if not inserts_one_row_per_set(statement):
+            return await run_each(self, statement, rows, timeout_seconds)
         if not statement.is_clean:
             self._mark(statement)
         try:
@@ -192,11 +188,9 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
                 name, schema_name=schema or None, columns=list(columns), records=records, timeout=timeout_seconds
             )
         except BaseException as error:
-            if error is not records.failure and is_encoding_failure(error):
+            if records.is_to_blame(error):
                 self.dirty = True  # the driver asked the server to stop
-                raise errors.ParameterError(
-                    f"row {records.count} has a value that the type of its column in {table} does not take; nothing was inserted"
-                ).at(node=self.address) from None  # the driver's message may quote the value
+                raise records.refusal(table).at(node=self.address) from None
             self._raise(error, None, timeout_seconds)
         return _affected(status)
 

@@ -51,13 +51,6 @@ def refused_by_driver(error: BaseException) -> bool:
     return isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and "query argument" in str(error)
 
 
-def is_encoding_failure(error: BaseException) -> bool:
-    """Whether asyncpg could not encode a value for a COPY: there its encoders' own exceptions come through."""
-    return isinstance(error, (TypeError, ValueError, ArithmeticError, AttributeError, LookupError)) and not isinstance(
-        error, asyncpg.PostgresError
-    )
-
-
 def _statement_error(
     error: BaseException, *, safe_to_retry: bool, timeout_seconds: float | None
 ) -> errors.DatabaseError | None:

@@ -5,12 +5,9 @@ json and jsonb stay text on the wire, so that every consumer of a shared connect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
 from sillar.query.json import Json, decode, encode
 
@@ -76,39 +73,6 @@ def plain_parameters(args: Sequence[Any]) -> list[Any] | None:
         value.value if isinstance(value, Enum) else value.text() if isinstance(value, Json) else value for value in args
     ]
     return plain if any(new is not old for new, old in zip(plain, args, strict=True)) else None
-
-
-_PLAIN_TYPES: Final = frozenset(
-    {type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID, list, dict}
-)
-
-
-class CopyRecords:
-    """Rows on their way into a COPY, with enums and :class:`Json` unwrapped.
-
-    Attributes:
-        count: rows given out so far; the last of them is the one that an encoder refuses.
-        failure: what the source of the rows itself raised, if it did.
-    """
-
-    __slots__ = ("_rows", "count", "failure")
-
-    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
-        self._rows = rows
-        self.count = 0
-        self.failure: BaseException | None = None
-
-    def __iter__(self) -> Iterator[Sequence[Any]]:
-        plain = _PLAIN_TYPES.issuperset
-        try:
-            for row in self._rows:
-                self.count += 1
-                yield row if plain(map(type, row)) else plain_parameters(row) or row
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.failure = error
-            raise
 
 
 def literal(text: str) -> str:
