@@ -97,8 +97,8 @@ def test_credentials_are_decoded(scheme: str) -> None:
             "%20-c%20lock_timeout%3D0",
             PostgreSQLOptions(search_path="a,b", server_settings={"work_mem": "4MB"}, statement_timeout=1.5),
         ),
-        ("mysql+asyncmy://h/d?charset=utf8mb3", MySQLOptions(driver="asyncmy", charset="utf8mb3")),
-        ("mysql+aiomysql://h/d?init_command=SELECT%201", MySQLOptions(driver="aiomysql", init_command="SELECT 1")),
+        ("mysql+asyncmy://h/d?charset=utf8mb3", MySQLOptions(charset="utf8mb3")),
+        ("mysql+aiomysql://h/d?init_command=SELECT%201", MySQLOptions(init_command="SELECT 1")),
         (
             "sqlite:///x?timeout=2&readers=4&foreign_keys=off",
             SQLiteOptions(busy_timeout=2, readers=4, foreign_keys=False),

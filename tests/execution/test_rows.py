@@ -177,6 +177,22 @@ def test_a_value_that_cannot_be_converted_is_a_result_error_without_the_value() 
     assert "secret" not in str(caught.value)
 
 
+def test_decimals_become_the_number_that_was_asked_for() -> None:
+    shape = RowShape(("total", "mean"), frozenset({int, float, Decimal}), frozenset({"total", "mean"}))
+
+    @dataclass
+    class Sums:
+        total: int
+        mean: float | None
+
+    made = row_maker(shape, Sums).one((Decimal(7), Decimal("1.5")))
+    assert (made, type(made.total), type(made.mean)) == (Sums(7, 1.5), int, float)
+    assert row_maker(shape, Sums).one((Decimal(7), None)).mean is None
+    assert row_maker(shape, Decimal).one((Decimal("7.5"), None)) == Decimal("7.5")
+    with pytest.raises(ResultError):
+        row_maker(shape, int).one((Decimal("7.5"), None))
+
+
 def test_a_type_that_no_row_can_become_is_refused() -> None:
     with pytest.raises(ResultError, match="dataclass, msgspec Struct"):
         row_maker(RowShape(("a",)), object)

@@ -162,8 +162,6 @@ async def test_who_is_not_let_in(make_adapter: Callable[..., MySQLAdapter], serv
         await make_adapter(database="nowhere", credentials=root).open_connection()
     with pytest.raises(ConnectError, match="cannot be reached"):
         await make_adapter(port=9).open_connection()
-    with pytest.raises(UsageError, match="aiomysql"):
-        make_adapter(connection_options={"driver": "aiomysql"})
     with pytest.raises(UsageError, match="charset"):
         make_adapter(connection_options={"charset": "gbk"})
     with pytest.raises(UsageError, match="NO_BACKSLASH_ESCAPES"):

@@ -117,6 +117,8 @@ def test_positions_are_mapped_back_to_the_source() -> None:
     text = StatementTexts(POSTGRESQL).get("SELECT :first, :second FORM t")
     sent = text.sql.index("FORM") + 1
     assert text.source_position(sent) == text.source.index("FORM") + 1
+    doubled = StatementTexts(MYSQL).get("SELECT 7 % 3, :first FORM t")
+    assert doubled.source_position(doubled.sql.index("FORM") + 1) == doubled.source.index("FORM") + 1
 
 
 @given(st.text(alphabet=st.sampled_from(list("aB1 '\"`$:;-/*#%?()[],.\\\n@_E")), max_size=60))

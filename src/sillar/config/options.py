@@ -84,9 +84,6 @@ _OPTION_OF_SETTING = {
 class MySQLOptions(EngineOptions, frozen=True):
     """Options of a MySQL or MariaDB connection."""
 
-    driver: Literal["asyncmy", "aiomysql"] | None = None
-    """The driver package; None: Sillar's choice among those installed."""
-
     charset: str = Field(default="utf8mb4", min_length=1)
     """Character set of the connection."""
 

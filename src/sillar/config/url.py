@@ -119,8 +119,6 @@ def _read_scheme(parsed: ParsedURL, scheme: str) -> str | None:
             f"names a driver that is not known for {engine}",
             suggestion(driver, DRIVERS[engine]) if DRIVERS[engine] else f"write {name}://",
         )
-    elif engine == "mysql" and driver in ("asyncmy", "aiomysql"):
-        parsed.put("connection_options.driver", driver)
     return engine
 
 

@@ -36,7 +36,7 @@ DRIVERS: dict[str, list[str]] = {
     "mongodb": [],
     "sqlite": ["aiosqlite", "pysqlite"],
 }
-"""The ``+driver`` forms that are understood. Sillar uses its own driver all the same; on MySQL the name chooses it."""
+"""The ``+driver`` forms that are understood. Sillar uses its own driver all the same."""
 
 REFUSED: dict[str, str] = {
     "pool_size": "set pool.max_connections",

@@ -24,14 +24,21 @@ class RowShape:
         columns: names in order.
         native: Python types that the engine gives by itself wherever a field of that type is asked for; only the others are
             converted.
+        decimals: columns that the engine gives as ``Decimal``: a field that asks for ``int`` or ``float`` is converted.
         makers: row constructors that were compiled for this shape, by target type. Owned by the result layer.
     """
 
-    __slots__ = ("columns", "makers", "native")
+    __slots__ = ("columns", "decimals", "makers", "native")
 
-    def __init__(self, columns: Sequence[str], native: frozenset[type] = NATIVE_EVERYWHERE) -> None:
+    def __init__(
+        self,
+        columns: Sequence[str],
+        native: frozenset[type] = NATIVE_EVERYWHERE,
+        decimals: frozenset[str] = frozenset(),
+    ) -> None:
         self.columns = tuple(columns)
         self.native = native
+        self.decimals = decimals
         self.makers: dict[Any, Any] = {}
 
     def dicts(self, rows: Sequence[Any]) -> list[dict[str, Any]]:

@@ -168,7 +168,7 @@ def _positional(shape: RowShape, into: Any, fields: list[_Field]) -> RowMaker:
     if missing:
         raise ResultError(_missing(missing, shape, into))
     present = [field for field in fields if field.name in index]
-    converters = {field.name: _converter(field.annotation, shape.native) for field in present}
+    converters = {field.name: _column_converter(shape, field.name, field.annotation) for field in present}
     in_order = tuple(field.name for field in present) == shape.columns and len(present) == len(fields)
     if in_order and not any(converters.values()) and not any(field.keyword_only for field in fields):
         return RowMaker(lambda row: into(*row), lambda rows: list(starmap(into, rows)))
@@ -209,7 +209,7 @@ def _scalar(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
             lambda row: msgspec.convert(row[0], into, strict=False),
             lambda rows: [msgspec.convert(row[0], into, strict=False) for row in rows],
         )
-    convert = _converter(into, shape.native)
+    convert = _column_converter(shape, shape.columns[0], into) if shape.columns else None
     if convert is None:
         return RowMaker(lambda row: row[0], lambda rows: [row[0] for row in rows])
     return RowMaker(lambda row: convert(row[0]), lambda rows: [convert(row[0]) for row in rows])
@@ -274,6 +274,30 @@ _CONVERTERS: Final[dict[Any, Callable[[Any], Any]]] = {
     dt.timedelta: _to_timedelta,
     bool: _to_bool,
 }
+
+
+def _column_converter(shape: RowShape, column: str, annotation: Any) -> Callable[[Any], Any] | None:
+    """The conversion for one column, or None."""
+    kind = _without_none(annotation)
+    if column in shape.decimals and kind in _OF_DECIMAL:
+        return _OF_DECIMAL[kind]
+    return _converter(annotation, shape.native)
+
+
+def _decimal_to_int(value: Any) -> Any:
+    """``sum(bigint)`` is numeric; a fraction is not dropped silently."""
+    if value is None:
+        return None
+    if value != (whole := int(value)):
+        raise ValueError("a fraction where a whole number was asked for")
+    return whole
+
+
+def _decimal_to_float(value: Any) -> Any:
+    return None if value is None else float(value)
+
+
+_OF_DECIMAL: Final[dict[Any, Callable[[Any], Any]]] = {int: _decimal_to_int, float: _decimal_to_float}
 
 
 def _converter(annotation: Any, native: frozenset[type]) -> Callable[[Any], Any] | None:

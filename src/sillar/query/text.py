@@ -60,6 +60,7 @@ class StatementText:
 
     __slots__ = (
         "_fingerprint",
+        "_pieces",
         "_tokens",
         "is_clean",
         "is_read",
@@ -76,7 +77,8 @@ class StatementText:
         self.source = source
         self._tokens = _tokens(source, rules)
         self._fingerprint: str | None = None
-        self.sql, self.names = _render(self._tokens, rules.placeholder)
+        self._pieces, self.names = _render(self._tokens, rules.placeholder)
+        self.sql = "".join(self._pieces)
         self.unique_names = frozenset(self.names)
         words = [text.lower() for kind, text in self._tokens if kind == "word"]
         self.verb = words[0] if words else ""
@@ -106,15 +108,11 @@ class StatementText:
 
     def source_position(self, position: int) -> int:
         """The 1-based character of ``source`` for a 1-based character of ``sql``, which has other placeholders."""
-        if not self.names:
-            return position
         sent = given = 0
-        rendered = iter(_placeholders(self._tokens, self.sql))
-        for kind, text in self._tokens:
-            length = len(next(rendered)) if kind == "name" else len(text)
-            if sent + length >= position:
+        for (_, text), piece in zip(self._tokens, self._pieces, strict=True):
+            if sent + len(piece) >= position:
                 return given + min(position - sent, len(text))
-            sent, given = sent + length, given + len(text)
+            sent, given = sent + len(piece), given + len(text)
         return given
 
     def _mismatch(self, params: Mapping[str, Any]) -> ParameterError:
@@ -201,6 +199,7 @@ class StatementTexts:
         if text is None:
             text = StatementText(source, self.rules)
             text.sql, text.names, text.unique_names = source, (), frozenset()
+            text._pieces = [piece for _, piece in text._tokens]
             self._texts[key] = text
         return text
 
@@ -229,7 +228,6 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_RENDERED: Final = re.compile(r"[$?]\d+|%s")
 _BACKSLASH_STRING: Final = re.compile(r"""[nNbBxX]?'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*\"""", re.DOTALL)
 
 
@@ -260,37 +258,23 @@ def _tokens(source: str, rules: LexicalRules) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _render(tokens: Sequence[tuple[str, str]], placeholder: Placeholder) -> tuple[str, tuple[str, ...]]:
-    """The text with the driver's placeholders, and the parameter name for each position."""
+def _render(tokens: Sequence[tuple[str, str]], placeholder: Placeholder) -> tuple[list[str], tuple[str, ...]]:
+    """What is sent for each token, and the parameter name for each position."""
     if not any(kind == "name" for kind, _ in tokens):
-        return "".join(text for _, text in tokens), ()
+        return [text for _, text in tokens], ()
     names: list[str] = []
-    parts: list[str] = []
+    pieces: list[str] = []
     for kind, text in tokens:
         if kind != "name":
-            parts.append(text.replace("%", "%%") if placeholder is Placeholder.FORMAT else text)
+            pieces.append(text.replace("%", "%%") if placeholder is Placeholder.FORMAT else text)
         elif placeholder is Placeholder.FORMAT:
             names.append(text[1:])
-            parts.append("%s")
+            pieces.append("%s")
         else:
             if text[1:] not in names:
                 names.append(text[1:])
-            parts.append(f"{placeholder.value[0]}{names.index(text[1:]) + 1}")
-    return "".join(parts), tuple(names)
-
-
-def _placeholders(tokens: Sequence[tuple[str, str]], sql: str) -> list[str]:
-    """What stands in ``sql`` for each ``:name``, in order."""
-    found, position = [], 0
-    for kind, text in tokens:
-        if kind != "name":
-            position += len(text)
-            continue
-        match = _RENDERED.match(sql, position)
-        assert match is not None  # rendered by us
-        found.append(match.group())
-        position = match.end()
-    return found
+            pieces.append(f"{placeholder.value[0]}{names.index(text[1:]) + 1}")
+    return pieces, tuple(names)
 
 
 def _is_single(tokens: Sequence[tuple[str, str]]) -> bool:

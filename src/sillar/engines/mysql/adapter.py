@@ -51,10 +51,6 @@ class MySQLAdapter(DatabaseAdapter):
         if not isinstance(config, MySQLConfig):
             raise errors.UsageError(f"MySQLAdapter takes a MySQLConfig, not {type(config).__name__}")
         options = config.connection_options
-        if options.driver not in (None, self.driver):
-            raise errors.UsageError(
-                f"MySQL is driven by asyncmy here, not by {options.driver}; leave connection_options.driver out"
-            )
         self._options = options
         self._contract = SessionContract(config)
         self._statements = StatementTexts(

@@ -23,6 +23,7 @@ from sillar.query.json import Json, decode, encode
 
 Converter: TypeAlias = Callable[[Any], Any]
 
+_DECIMALS: Final = frozenset({0, 246})  # field types DECIMAL and NEWDECIMAL
 _NATIVE: Final[frozenset[type]] = frozenset({int, float, str, bytes, Decimal, datetime, date, timedelta})
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
@@ -193,7 +194,8 @@ class ResultShape:
     __slots__ = ("decode", "shape")
 
     def __init__(self, description: Sequence[Any], *, binary: bool) -> None:
-        self.shape = RowShape([str(column[0]) for column in description], _NATIVE)
+        decimals = frozenset(str(column[0]) for column in description if column[1] in _DECIMALS)
+        self.shape = RowShape([str(column[0]) for column in description], _NATIVE, decimals)
         decoders = _DECODERS if binary else _TEXT_DECODERS
         converters = tuple(
             (index, decoders[column[1]]) for index, column in enumerate(description) if column[1] in decoders

@@ -28,6 +28,7 @@ from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set,
 from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
 from sillar.query.text import StatementText
 
+_NUMERIC: Final = 1700  # oid of numeric, which sum(bigint) and avg(int) give, too
 _NATIVE: Final[frozenset[type]] = frozenset(
     {int, float, str, bytes, bool, Decimal, UUID, datetime, date, time, timedelta, list, dict}
 )
@@ -46,7 +47,8 @@ class PreparedStatement:
         self.raw = raw
         self.state = session.state(raw)
         attributes = raw.get_attributes()
-        self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE)
+        decimals = frozenset(attribute.name for attribute in attributes if attribute.type.oid == _NUMERIC)
+        self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE, decimals)
         self.decode = row_decoder([attribute.type.oid for attribute in attributes])
         self.encode = parameter_encoder([parameter.oid for parameter in raw.get_parameters()])
 
