@@ -26,19 +26,10 @@ error.
 
 import pytest
 
-_CASES = [
-    "cancellation",
-    "conflicts",
-    "documents",
-    "errors",
-    "faults",
-    "health",
-    "seams",
-    "statements",
-    "streams",
-    "transactions",
-    "values",
-]
+_CASES = (
+    *("cancellation", "conflicts", "documents", "errors", "faults", "health", "seams"),
+    *("statements", "streams", "transactions", "values"),
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
 from sillar.testing.conformance.cancellation import CancellationCases  # noqa: E402
