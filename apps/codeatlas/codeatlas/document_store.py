@@ -256,29 +256,31 @@ class _Documents:
     """
 
     def __init__(self, batch: Batch) -> None:
-        revisions = {row[0]: dict(zip(REVISION_COLUMNS[1:], row[1:], strict=True)) for row in batch.revisions}
-        imported: dict[int, list[dict[str, Any]]] = {file_id: [] for file_id in revisions}
+        self._revisions = {row[0]: dict(zip(REVISION_COLUMNS[1:], row[1:], strict=True)) for row in batch.revisions}
+        self._imported: dict[int, list[dict[str, Any]]] = {file_id: [] for file_id in self._revisions}
         for file_id, _, _, module, line in batch.contents["imports"]:
-            imported[file_id].append({"module": module, "line": line})
-        rows = [dict(zip(FILE_COLUMNS, row, strict=True)) for row in batch.new]
-        self.files = []
-        self.changes: list[Any] = []
-        paths: dict[int, str] = {}
-        for row in (*rows, *batch.changed):
-            file_id, figures = row["id"], {name: value for name, value in row.items() if name != "id"}
-            paths[file_id] = row["path"]
-            figures["imported"] = imported[file_id]
-            figures["modules"] = sorted({each["module"] for each in imported[file_id]})
-            revision = revisions[file_id]
-            if row in rows:
-                self.files.append({"_id": file_id, **figures, "history": [revision]})
-            else:
-                # Analysed twice in one run, where that was interrupted: the later figures count.
-                same_run = {"history": {"analysis_id": revision["analysis_id"]}}
-                self.changes.append(("update_one", {"_id": file_id}, {"$set": figures, "$pull": same_run}))
-                self.changes.append(("update_one", {"_id": file_id}, {"$push": {"history": revision}}))
+            self._imported[file_id].append({"module": module, "line": line})
+        new = [dict(zip(FILE_COLUMNS, row, strict=True)) for row in batch.new]
+        self.files = [self._figures(row) | {"_id": row["id"], "history": [self._revisions[row["id"]]]} for row in new]
+        self.changes = [change for row in batch.changed for change in self._changes(row)]
+        paths = {row["id"]: row["path"] for row in (*new, *batch.changed)}
         self.contents = {name: _with_paths(name, batch.contents[name], paths) for name in _CONTENTS}
         self.terms = list(_terms(batch).values())
+
+    def _figures(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        imported = self._imported[row["id"]]
+        modules = sorted({each["module"] for each in imported})
+        figures = {name: value for name, value in row.items() if name != "id"}
+        return {**figures, "imported": imported, "modules": modules}
+
+    def _changes(self, row: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        which, revision = {"_id": row["id"]}, self._revisions[row["id"]]
+        # Analysed twice in one run, where that was interrupted: the later figures count.
+        same_run = {"history": {"analysis_id": revision["analysis_id"]}}
+        return [
+            ("update_one", which, {"$set": self._figures(row), "$pull": same_run}),
+            ("update_one", which, {"$push": {"history": revision}}),
+        ]
 
 
 def _with_paths(table: str, rows: Sequence[tuple[Any, ...]], paths: Mapping[int, str]) -> list[dict[str, Any]]:

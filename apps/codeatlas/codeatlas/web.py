@@ -35,8 +35,10 @@ _PAGE_HEADERS = {
 
 ProjectId = Annotated[int, PathParameter(ge=1, le=2**63 - 1, description="id of a project, see /api/projects")]
 Limit = Annotated[int, Query(ge=1, le=200, description="entries at most")]
-After = Annotated[str | None, Query(max_length=600, description="`next` of the page before")]
-Search = Annotated[str | None, Query(min_length=1, max_length=200)]
+# Some engines cannot take a NUL in a text, not even in order to find nothing.
+_NO_NUL = r"^[^\x00]*$"
+After = Annotated[str | None, Query(max_length=600, pattern=_NO_NUL, description="`next` of the page before")]
+Search = Annotated[str | None, Query(min_length=1, max_length=200, pattern=_NO_NUL)]
 
 
 def create_app(manager: DatabaseManager, *, opens_manager: bool = True) -> FastAPI:
@@ -179,7 +181,7 @@ def _add_searches(app: FastAPI) -> None:
     async def search_symbols(
         store: Store,
         project_id: ProjectId,
-        prefix: Annotated[str, Query(min_length=1, max_length=100)],
+        prefix: Annotated[str, Query(min_length=1, max_length=100, pattern=_NO_NUL)],
         limit: Limit = 50,
     ) -> Response:
         """Functions and classes whose name begins with `prefix`."""
