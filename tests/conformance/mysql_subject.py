@@ -55,6 +55,7 @@ class MySQLSubject(SQLSubject):
         StatementSyntaxError: frozenset(),
     }
     conflict = DeadlockError
+    stream_bytes_max = 60_000_000  # asyncmy has no flow control while a batch is read
     lock_error = LockTimeoutError
     # Many short naps: MySQL lets a single one end without an error when it is interrupted.
     long = f"SELECT SUM(SLEEP(0.06)) FROM ({series(3)}) AS s /* {SQLSubject.long_marker} */", None

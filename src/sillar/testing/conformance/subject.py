@@ -143,6 +143,7 @@ class SQLSubject(ConformanceSubject):
         conflict: what the loser of two serializable transactions that read and write the same row gets, or None where
             one of them waits from the start.
         bounds_text: whether ``key_text`` has a greatest length, at most 200.
+        stream_bytes_max: memory that reading a large result in batches of half a megabyte may take.
         buffers_streams: a stream outside a transaction may be read at once (a database in memory).
     """
 
@@ -150,6 +151,7 @@ class SQLSubject(ConformanceSubject):
     names: ClassVar[Mapping[type[StatementError], frozenset[str]]]
     conflict: ClassVar[type[Exception] | None]
     bounds_text: ClassVar[bool] = True
+    stream_bytes_max: ClassVar[int] = 12_000_000
     buffers_streams: bool = False
 
     @property
