@@ -91,5 +91,6 @@ def test_changes_are_told_by_size_time_and_analyser() -> None:
 
 
 def test_the_package_of_a_path() -> None:
-    assert package_of("email/mime/text.py") == "email"
+    assert package_of("email/header.py") == "email"
+    assert package_of("src/sillar/query/text.py") == "src/sillar"
     assert package_of("argparse.py") == "(top level)"

@@ -113,11 +113,12 @@ def compare(files: Iterable[SourceFile], known: Mapping[str, KnownFile]) -> Chan
 
 
 def package_of(path: str) -> str:
-    """The top-level package or folder a file belongs to; files at the top are their own: ``email/header.py`` →
-    ``email``,
-    ``argparse.py`` → ``(top level)``."""
-    head, slash, _ = path.partition("/")
-    return head if slash else "(top level)"
+    """The folder a file is counted with, at most two levels deep.
+
+    ``argparse.py`` → ``(top level)``, ``email/header.py`` → ``email``, ``src/a/b/c.py`` → ``src/a``.
+    """
+    folders = path.split("/")[:-1]
+    return "/".join(folders[:2]) or "(top level)"
 
 
 def _enter(entry: os.DirEntry[str], prefix: str, found: Discovery, folders: list[tuple[str, str]]) -> None:

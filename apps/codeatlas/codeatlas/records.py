@@ -240,7 +240,7 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class PackageFigures(msgspec.Struct, frozen=True):
-    """A top-level package of a project."""
+    """A folder of a project, at most two levels deep."""
 
     name: str
     files: int

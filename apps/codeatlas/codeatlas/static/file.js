@@ -19,7 +19,7 @@ export async function fileView({ rest, query }) {
         { label: "comments", value: facts.lines_comment, kind: "comment" },
         { label: "blank", value: facts.lines_blank, kind: "blank" },
       ]), true),
-      card(plural(findings.length, "finding"), findings.length ? findingTable(findings, line) : null, findings.length > 0),
+      card(findings.length ? plural(findings.length, "finding") : "No findings", findings.length ? findingTable(findings, line) : null, true),
       card(plural(symbols.length, "function or class", "functions and classes"), symbols.length ? symbolTable(symbols, line) : null, true),
       card(plural(imports.length, "import"), imports.length ? table("Imports", [
         { title: "Module", kind: "path", cell: (row) => h("code", null, row.module) },
@@ -64,7 +64,8 @@ function findingTable(findings, line) {
 function symbolTable(symbols, line) {
   return table("Functions and classes", [
     { title: "Line", kind: "number", cell: (row) => (row.line === line ? h("strong", null, number(row.line)) : number(row.line)) },
-    { title: "Name", kind: "path", cell: (row) => [h("code", null, row.name), h("span", { class: "sub" }, row.kind)] },
+    { title: "Name", kind: "path", cell: (row) => h("code", null, row.name) },
+    { title: "Kind", optional: true, cell: (row) => row.kind },
     { title: "Complexity", kind: "number", cell: (row) => (row.kind === "class" ? "–" : number(row.complexity)) },
     { title: "Lines", kind: "number", cell: (row) => number(row.line_end - row.line + 1) },
     { title: "Parameters", kind: "number", optional: true, cell: (row) => (row.kind === "class" ? "–" : number(row.parameters)) },

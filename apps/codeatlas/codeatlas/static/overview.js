@@ -24,7 +24,7 @@ export async function overview({ project }) {
       card("Lines", "What the files consist of.", lines(whole.totals), true),
       h("div", { class: "column" },
         card("Complexity of functions", "How many functions have which cyclomatic complexity.", histogram(whole.complexity)),
-        card("Packages by lines of code", "The largest, and how much code they hold.", packageBars(project, whole.packages))),
+        card("Folders by lines of code", "The largest, two levels deep.", packageBars(project, whole.packages))),
       h("div", { class: "column" },
         card("Findings by rule", "Choose a rule to see where.", ruleBars(project, whole.rules, severities)),
         card("Modules most imported", "Files that import each.", moduleBars(whole.modules))),
@@ -97,7 +97,7 @@ function ruleBars(project, found, catalogue) {
 }
 
 function packageBars(project, packages) {
-  return rows("Packages by lines of code", packages.slice(0, 14).map((each) => ({
+  return rows("Folders by lines of code", packages.slice(0, 14).map((each) => ({
     label: each.name, value: each.lines_code,
     href: each.name.startsWith("(") ? null : link(project.id, "search", { q: `${each.name}/`, by: "name" }),
     title: `${each.name}: ${number(each.lines_code)} lines of code in ${plural(each.files, "file")}, ${plural(each.findings, "finding")}`,
