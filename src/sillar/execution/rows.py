@@ -71,13 +71,13 @@ def _guarded(maker: RowMaker, shape: RowShape, into: Any) -> RowMaker:
         try:
             return make_one(row)
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise _misfit(shape, into, error) from error
+            raise _misfit(shape, into, error) from None  # the cause quotes the value
 
     def many(rows: Sequence[Any]) -> list[Any]:
         try:
             return make_many(rows)
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise _misfit(shape, into, error) from error
+            raise _misfit(shape, into, error) from None  # the cause quotes the value
 
     return RowMaker(one, many)
 
