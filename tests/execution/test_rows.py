@@ -175,6 +175,7 @@ def test_a_value_that_cannot_be_converted_is_a_result_error_without_the_value() 
     with pytest.raises(ResultError) as caught:
         row_maker(RowShape(("key",)), UUID).one(("secret",))
     assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_decimals_become_the_number_that_was_asked_for() -> None:
