@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -106,7 +107,7 @@ class AnalysisWorkers:
             try:
                 await self._greet(process)
                 await self._converse(process, given)
-            except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+            except (asyncio.IncompleteReadError, TimeoutError) as error:
                 await self._give_up(process, given, error)
             finally:
                 await process.end()
@@ -179,9 +180,13 @@ class _Process:
         return cls(process, answers, transport)
 
     def send(self, body: bytes) -> None:
-        """Does not block: the few jobs that are under way at once are smaller than the buffer of a pipe."""
+        """Does not block: the few jobs that are under way at once are smaller than the buffer of a pipe.
+
+        That the process has ended meanwhile is no error here: first its last answers are to be read.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(LENGTH.pack(len(body)) + body)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(LENGTH.pack(len(body)) + body)
 
     async def message(self) -> bytes:
         head = await self._answers.readexactly(LENGTH.size)
