@@ -5,11 +5,14 @@ Both are context variables: they follow ``await`` and are copied into tasks. A d
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+
+from sillar.errors import StatementTimeoutError
 
 _correlation_id: ContextVar[str | None] = ContextVar("sillar_correlation_id", default=None)
 _deadline: ContextVar[float | None] = ContextVar("sillar_deadline", default=None)
@@ -54,3 +57,41 @@ def remaining_seconds() -> float | None:
     """Seconds left until the deadline of this context (negative when it has passed), or None without one."""
     instant = _deadline.get()
     return None if instant is None else instant - time.monotonic()
+
+
+def time_left(timeout_seconds: float | None) -> float | None:
+    """The time a statement may take: what was asked for, within the deadline of the context.
+
+    Raises:
+        StatementTimeoutError: the deadline has passed; nothing was sent.
+    """
+    remaining = remaining_seconds()
+    if remaining is None:
+        return timeout_seconds
+    if remaining <= 0:
+        raise StatementTimeoutError(
+            f"the deadline of this context passed {-remaining:.3f} s ago; the statement was not sent"
+        )
+    return remaining if timeout_seconds is None or remaining < timeout_seconds else timeout_seconds
+
+
+@asynccontextmanager
+async def within_deadline(what: str) -> AsyncIterator[None]:
+    """Cancel the block when the deadline of the context passes: for steps that take no timeout of their own.
+
+    Args:
+        what: named in the error.
+
+    Raises:
+        StatementTimeoutError: the deadline has passed, before the block or in it.
+    """
+    if _deadline.get() is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(time_left(None)) as limit:
+            yield
+    except TimeoutError as error:
+        if isinstance(error, StatementTimeoutError) or not limit.expired():
+            raise
+        raise StatementTimeoutError(f"{what} was not answered within the deadline of this context") from error

@@ -262,6 +262,15 @@ class DriverConnection(ABC, Generic[StatementT]):
             CommitUnknownError: the reply was lost.
         """
 
+    async def commit_undisturbed(self) -> None:
+        """Commit; a caller that is cancelled meanwhile leaves when it is over: a COMMIT in flight is never cancelled."""
+        task = asyncio.get_running_loop().create_task(self.commit())
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,))
+            raise
+
     @abstractmethod
     async def rollback(self) -> None:
         """Roll back."""

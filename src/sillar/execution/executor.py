@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from sillar.capabilities import Capabilities
-from sillar.context import remaining_seconds
+from sillar.context import current_deadline, remaining_seconds, time_left
 from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection
-from sillar.errors import StatementTimeoutError, UsageError
+from sillar.errors import DatabaseError, UsageError
 from sillar.execution.execution import Execution
-from sillar.execution.pipeline import Interceptor, Observer, compose
+from sillar.execution.pipeline import Interceptor, Observer, compose, observer_failed
 
 
 class Executor:
@@ -79,10 +79,19 @@ class Executor:
     def observe_transaction(self, outcome: str, duration_seconds: float) -> None:
         """Tell the observers that a transaction ended."""
         for observer in self._observers:
-            observer.transaction_ended(self.name, outcome, duration_seconds)
+            try:
+                observer.transaction_ended(self.name, outcome, duration_seconds)
+            except Exception as error:
+                observer_failed(observer, error)
 
     async def acquire(self) -> DriverConnection[Any]:
-        """A connection from the source, within the deadline of the context."""
+        """A connection from the source, within the deadline of the context.
+
+        Raises:
+            StatementTimeoutError: the deadline has passed.
+        """
+        if current_deadline() is not None:
+            time_left(None)
         connection = self.source.try_acquire()
         if connection is None:
             connection = await self.source.acquire_connection(remaining_seconds())
@@ -138,40 +147,18 @@ class Executor:
             result = await execution.operation(connection, execution)
             if execution.after:
                 await connection.run_batch(execution.after, execution.timeout_seconds)
-        except BaseException:
+        except BaseException as error:
             if own:
-                await connection.rollback()
+                try:
+                    await connection.rollback()
+                except DatabaseError as failure:
+                    error.add_note(f"the rollback failed, too: {failure}")
             raise
         if own:
-            await self._commit(connection)
+            await connection.commit_undisturbed()
         return result
-
-    async def _commit(self, connection: DriverConnection[Any]) -> None:
-        """Commit; a caller that is cancelled meanwhile leaves when it is over: a COMMIT in flight is never cancelled."""
-        task = self.spawn(connection.commit())
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait((task,))
-            raise
 
 
 def _loop_name(loop: asyncio.AbstractEventLoop) -> str:
     """Which event loop, in which thread; called in the thread that runs it."""
     return f"the event loop {type(loop).__name__} at {id(loop):#x} in thread {threading.current_thread().name}"
-
-
-def time_left(timeout_seconds: float | None) -> float | None:
-    """The time a statement may take: what was asked for, within the deadline of the context.
-
-    Raises:
-        StatementTimeoutError: the deadline has passed; nothing was sent.
-    """
-    remaining = remaining_seconds()
-    if remaining is None:
-        return timeout_seconds
-    if remaining <= 0:
-        raise StatementTimeoutError(
-            f"the deadline of this context passed {-remaining:.3f} s ago; the statement was not sent"
-        )
-    return remaining if timeout_seconds is None or remaining < timeout_seconds else timeout_seconds

@@ -7,7 +7,11 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+import structlog
+
 from sillar.execution.execution import Execution
+
+_log = structlog.get_logger("sillar.observer")
 
 Proceed: TypeAlias = Callable[[Execution], Awaitable[Any]]
 """The rest of the pipeline."""
@@ -42,7 +46,7 @@ class Interceptor(Protocol):
 
 
 class Observer(Protocol):
-    """Gets one call per execution and per transaction. Must not block and must not raise."""
+    """Gets one call per execution and per transaction. Must not block; what it raises is logged, and changes nothing."""
 
     def executed(self, execution: Execution, error: BaseException | None) -> None:
         """An execution ended; ``execution.duration_seconds`` is set."""
@@ -59,3 +63,8 @@ def compose(interceptors: Iterable[Interceptor], innermost: Proceed) -> Proceed:
     for interceptor in sorted(interceptors, key=lambda each: each.stage, reverse=True):
         chain = partial(interceptor.around, proceed=chain)
     return chain
+
+
+def observer_failed(observer: Observer, error: Exception) -> None:
+    """Log what an observer raised: what was executed or committed stays so, whatever becomes of its observation."""
+    _log.error("an observer failed", observer=type(observer).__name__, error=type(error).__name__)

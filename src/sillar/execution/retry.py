@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from sillar.clock import Random, system_random
-from sillar.context import remaining_seconds
+from sillar.context import remaining_seconds, time_left
 from sillar.errors import DatabaseError, PoolExhaustedError, PoolTimeoutError
-from sillar.execution.execution import Execution
+from sillar.execution.execution import Execution, bulk_insert, copy_in, copy_out, run_batch
 from sillar.execution.pipeline import Proceed, Stage
 
 
@@ -40,6 +40,7 @@ class Retry:
                     not error.safe_to_retry
                     or execution.connection is not None
                     or execution.attempt >= self._attempts_max
+                    or not _is_repeatable(execution)
                     or isinstance(error, (PoolTimeoutError, PoolExhaustedError))
                 ):
                     raise
@@ -49,3 +50,19 @@ class Retry:
                     raise
             execution.attempt += 1
             await asyncio.sleep(pause)
+            execution.timeout_seconds = time_left(execution.timeout_seconds)
+
+
+def _is_repeatable(execution: Execution) -> bool:
+    """Whether running it again is running the same again, all of it.
+
+    Of a batch, a script or a procedure some may be committed already; rows that came from an iterator are consumed, and
+    pieces of a COPY were handed to the caller. Before there was a connection, nothing has happened.
+    """
+    if execution.address is None:
+        return True
+    statement = execution.statement
+    return execution.operation not in _ONCE and bool(getattr(statement, "is_atomic", True))
+
+
+_ONCE = frozenset({run_batch, bulk_insert, copy_in, copy_out})

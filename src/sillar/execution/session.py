@@ -25,14 +25,14 @@ class DatabaseSession(Statements):
             or rolls back on an exception.
     """
 
-    __slots__ = ("_autobegin", "_closed", "_connection", "_executor", "_transactions", "_unready")
+    __slots__ = ("_autobegin", "_beginning", "_closed", "_connection", "_executor", "_transactions", "_unready")
 
     def __init__(self, executor: Executor, *, autobegin: bool = False) -> None:
         self._executor = executor
         self._autobegin = autobegin
         self._connection: DriverConnection[Any] | None = None
         self._transactions: list[Transaction] = []
-        self._closed = False
+        self._beginning = self._closed = False
         self._unready = autobegin
 
     @property
@@ -83,8 +83,8 @@ class DatabaseSession(Statements):
     async def close(self) -> None:
         """Roll back what is open and refuse further use. Once more does nothing."""
         self._closed = self._unready = True
-        while self._transactions:
-            await self._transactions[-1].rollback()
+        if self._transactions:
+            await self._transactions[0].rollback()
 
     async def __aenter__(self) -> DatabaseSession:
         self._check_open()

@@ -9,13 +9,13 @@ from time import perf_counter
 from typing import Any, TypeVar, overload
 
 from sillar.capabilities import Capabilities, Capability
-from sillar.context import current_deadline
+from sillar.context import current_deadline, time_left
 from sillar.engines.connection import DriverConnection
 from sillar.errors import ResultError
 from sillar.execution import execution as operations
 from sillar.execution.documents import DocumentCollection
 from sillar.execution.execution import Execution, Operation
-from sillar.execution.executor import Executor, time_left
+from sillar.execution.executor import Executor
 from sillar.execution.result import QueryResult
 from sillar.execution.rows import row_maker
 from sillar.execution.stream import RowStream
@@ -211,7 +211,8 @@ class Statements(ABC):
         """Run a statement and yield its rows as they come; memory is bounded by ``batch_rows``.
 
         Use it as ``async with session.stream(...) as rows: async for row in rows``. Its connection is held until the block
-        ends. ``timeout_seconds`` bounds each batch.
+        ends. ``timeout_seconds`` bounds each batch. Outside a transaction, a statement that writes commits when its last row
+        was fetched; left before, it may be rolled back.
         """
         executor = self._executor
         executor.check_loop()

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from sillar.context import current_deadline, within_deadline
 from sillar.engines.connection import DriverConnection, RowShape
 from sillar.errors import UsageError
 from sillar.execution.execution import Execution
@@ -24,7 +25,7 @@ class RowStream(Generic[T]):
     """
 
     __slots__ = ("_args", "_batch_rows", "_batches", "_executor", "_first", "_into", "_leased", "_open_connection",
-                 "_statement", "_timeout_seconds", "_validate")  # fmt: skip
+                 "_statement", "_timeout_seconds", "_validate", "_was_opened")  # fmt: skip
 
     def __init__(
         self,
@@ -43,13 +44,15 @@ class RowStream(Generic[T]):
         self._statement, self._args = statement, args
         self._into, self._validate = into, validate
         self._batch_rows, self._timeout_seconds = batch_rows, timeout_seconds
+        self._was_opened = False
         self._batches: _Batches | None = None
         self._first: tuple[RowShape, Sequence[Any]] | None = None
         self._leased: DriverConnection[Any] | None = None
 
     async def __aenter__(self) -> RowStream[T]:
-        if self._batches is not None:
-            raise UsageError("this stream is open already; ask the session for a new one")
+        if self._was_opened:
+            raise UsageError("a stream is opened once; ask the session for a new one")
+        self._was_opened = True
         self._executor.check_loop()
         connection = await self._open_connection()
         if connection is None:
@@ -64,7 +67,8 @@ class RowStream(Generic[T]):
             self._batch_rows,
         )
         try:
-            self._batches, self._first = await self._executor.execute(execution)
+            async with within_deadline("the statement"):
+                self._batches, self._first = await self._executor.execute(execution)
         except BaseException:
             self._release()
             raise
@@ -73,9 +77,10 @@ class RowStream(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        batches, self._batches, self._first = self._batches, None, None
         try:
-            if self._batches is not None:
-                await self._batches.aclose()
+            if batches is not None:
+                await batches.aclose()
         finally:
             self._release()
 
@@ -90,13 +95,21 @@ class RowStream(Generic[T]):
         Raises:
             UsageError: outside ``async with``.
         """
-        if self._batches is None:
-            raise UsageError("open the stream with `async with session.stream(...) as rows`")
+        while (batch := await self._next()) is not None:
+            shape, rows = batch
+            yield row_maker(shape, self._into, self._validate).many(rows)
+
+    async def _next(self) -> tuple[RowShape, Sequence[Any]] | None:
+        batches = self._batches
+        if batches is None:
+            raise UsageError("open the stream with `async with session.stream(...) as rows`, and use it inside that block")
         first, self._first = self._first, None
         if first is not None:
-            yield row_maker(first[0], self._into, self._validate).many(first[1])
-        async for shape, rows in self._batches:
-            yield row_maker(shape, self._into, self._validate).many(rows)
+            return first
+        if current_deadline() is None:
+            return await anext(batches, None)
+        async with within_deadline("the next batch"):
+            return await anext(batches, None)
 
     def _release(self) -> None:
         connection, self._leased = self._leased, None

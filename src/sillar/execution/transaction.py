@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from sillar.context import remaining_seconds, within_deadline
 from sillar.engines.connection import DriverConnection, TransactionOptions
-from sillar.errors import CommitUnknownError, DatabaseError, UsageError
+from sillar.errors import CommitUnknownError, DatabaseError, StatementTimeoutError, UsageError
 from sillar.execution.statements import Statements
 from sillar.pool.place import calling_place
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from sillar.execution.session import DatabaseSession
 
 _log = structlog.get_logger("sillar.transaction")
+_GRACE_SECONDS: Final = 0.5  # that a caller waits for a rollback, though the deadline has passed
 
 
 class Transaction(Statements):
@@ -55,17 +58,16 @@ class Transaction(Statements):
         self._executor.check_loop()
         if self._connection is not None:
             raise UsageError("a transaction object begins once; ask the session for a new one")
-        outer = session._connection
-        if outer is None:
-            await self._begin_outermost()
-        else:
-            if self._options != TransactionOptions():
-                raise UsageError(
-                    "isolation, read_only and settings belong to the outermost transaction, this one is nested"
-                )
-            self._savepoint = f"sillar_{len(session._transactions)}"
-            await outer.savepoint(self._savepoint)
-            self._connection = outer
+        if session._beginning:
+            raise UsageError("another task begins a transaction on this session; a session belongs to one task at a time")
+        session._beginning = True
+        try:
+            if session._connection is None:
+                await self._begin_outermost()
+            else:
+                await self._begin_nested(session._connection)
+        finally:
+            session._beginning = False
         session._transactions.append(self)
         session._unready = self._unready = False
         self._open = True
@@ -76,39 +78,77 @@ class Transaction(Statements):
         connection = await executor.acquire()
         connection.place = calling_place()
         try:
-            await connection.begin(self._options)
+            async with within_deadline("BEGIN"):
+                await connection.begin(self._options)
         except BaseException:
             executor.source.release_connection(connection)
             raise
         self._started = perf_counter()
         self._connection = self._session._connection = connection
 
+    async def _begin_nested(self, outer: DriverConnection[Any]) -> None:
+        if self._options != TransactionOptions():
+            raise UsageError("isolation, read_only and settings belong to the outermost transaction, this one is nested")
+        self._savepoint = f"sillar_{len(self._session._transactions)}"
+        async with within_deadline("SAVEPOINT"):
+            await outer.savepoint(self._savepoint)
+        self._connection = outer
+
     async def commit(self) -> None:
         """Commit, or release the savepoint.
 
         Raises:
-            CommitUnknownError: the reply was lost.
+            CommitUnknownError: the reply was lost, or did not come within the deadline.
             StatementError: the server refused (a deferred constraint, a serialization failure); it is rolled back.
+            StatementTimeoutError: the deadline had passed before; it is rolled back.
             UsageError: it is not open, or an inner one is.
         """
+        remaining = remaining_seconds()
+        if remaining is not None and remaining <= 0 and self._open:
+            await self.rollback()
+            raise StatementTimeoutError(
+                f"the deadline of this context passed {-remaining:.3f} s ago; the transaction was rolled back instead"
+            )
         connection = self._ended("commit")
         if self._savepoint is not None:
-            await connection.release_savepoint(self._savepoint)
-            return
-        await self._never_cancelled(self._commit(connection))
+            await self._release(connection, self._savepoint)
+        elif not await self._never_cancelled(self._commit(connection), remaining):
+            raise CommitUnknownError(
+                "the deadline of this context passed while COMMIT was in flight; it goes on without its caller, and may or"
+                " may not be applied"
+            ).at(database=self._executor.name, node=connection.address)
 
     async def rollback(self) -> None:
-        """Roll back, to the savepoint for a nested one.
+        """Roll back, to the savepoint for a nested one. What is nested inside ends with it.
 
         Raises:
-            UsageError: it is not open, or an inner one is.
+            UsageError: it is not open.
         """
-        connection = self._ended("roll back")
-        if self._savepoint is not None:
-            if not connection.is_closed():
-                await connection.rollback_to_savepoint(self._savepoint)
+        connection = self._ended("roll back", with_nested=True)
+        if self._savepoint is None:
+            await self._never_cancelled(self._rollback(connection), _time_to_roll_back())
+        else:
+            await self._rollback_to(connection, self._savepoint)
+
+    async def _release(self, connection: DriverConnection[Any], savepoint: str) -> None:
+        try:
+            async with within_deadline("RELEASE SAVEPOINT"):
+                await connection.release_savepoint(savepoint)
+        except DatabaseError as error:
+            try:
+                await self._rollback_to(connection, savepoint)
+            except DatabaseError as failure:
+                error.add_note(f"the rollback failed, too: {failure}")
+            raise
+
+    async def _rollback_to(self, connection: DriverConnection[Any], savepoint: str) -> None:
+        if connection.is_closed():
             return
-        await self._never_cancelled(self._rollback(connection))
+        try:
+            async with asyncio.timeout(_time_to_roll_back()):
+                await connection.rollback_to_savepoint(savepoint)
+        except TimeoutError as error:
+            raise StatementTimeoutError("ROLLBACK TO SAVEPOINT was not answered within the deadline") from error
 
     async def __aenter__(self) -> Transaction:
         return await self.begin()
@@ -119,7 +159,11 @@ class Transaction(Statements):
         if not self._open:
             return  # ended by hand inside the block
         if error is None:
-            await self.commit()
+            try:
+                await self.commit()
+            finally:
+                if self._open:  # a nested one was left open
+                    await self.rollback()
             return
         try:
             await self.rollback()
@@ -131,17 +175,19 @@ class Transaction(Statements):
             raise UsageError("this transaction has not begun, or has ended")
         return self._connection
 
-    def _ended(self, what: str) -> DriverConnection[Any]:
+    def _ended(self, what: str, *, with_nested: bool = False) -> DriverConnection[Any]:
         """Leave the session's stack; from here on the transaction is over, whatever the server says."""
         self._executor.check_loop()
         transactions = self._session._transactions
         if not self._open or self._connection is None:
             raise UsageError(f"cannot {what}: this transaction has not begun, or has ended")
-        if transactions[-1] is not self:
+        if transactions[-1] is not self and not with_nested:
             raise UsageError(f"cannot {what}: a nested transaction is open; end it first")
-        transactions.pop()
-        self._open = False
-        self._unready = True
+        depth = transactions.index(self)
+        for ended in transactions[depth:]:
+            ended._open = False
+            ended._unready = True
+        del transactions[depth:]
         if self._savepoint is None:
             self._session._connection = None
             self._session._unready = self._session._autobegin or self._session._closed
@@ -171,14 +217,24 @@ class Transaction(Statements):
         self._executor.source.release_connection(connection)
         self._executor.observe_transaction(outcome, perf_counter() - self._started)
 
-    async def _never_cancelled(self, work: Any) -> None:
+    async def _never_cancelled(self, work: Coroutine[Any, Any, None], seconds: float | None) -> bool:
+        """Whether it came to its end in time. It goes on when its caller is cancelled, or will not wait any longer."""
         task = self._executor.spawn(work)
         try:
-            await asyncio.shield(task)
+            done, _ = await asyncio.wait((task,), timeout=seconds)
         except asyncio.CancelledError:
-            if not task.done():
-                task.add_done_callback(_log_failure)
+            task.add_done_callback(_log_failure)
             raise
+        if not done:
+            task.add_done_callback(_log_failure)
+            return False
+        task.result()
+        return True
+
+
+def _time_to_roll_back() -> float | None:
+    remaining = remaining_seconds()
+    return None if remaining is None else max(remaining, _GRACE_SECONDS)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

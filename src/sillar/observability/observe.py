@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from sillar.execution.execution import Execution
-from sillar.execution.pipeline import Observer, Proceed, Stage
+from sillar.execution.pipeline import Observer, Proceed, Stage, observer_failed
 
 
 class Observe:
@@ -24,10 +24,15 @@ class Observe:
             result = await proceed(execution)
         except BaseException as error:
             execution.duration_seconds = perf_counter() - started
-            for observer in self._observers:
-                observer.executed(execution, error)
+            self._tell(execution, error)
             raise
         execution.duration_seconds = perf_counter() - started
-        for observer in self._observers:
-            observer.executed(execution, None)
+        self._tell(execution, None)
         return result
+
+    def _tell(self, execution: Execution, error: BaseException | None) -> None:
+        for observer in self._observers:
+            try:
+                observer.executed(execution, error)
+            except Exception as failure:
+                observer_failed(observer, failure)

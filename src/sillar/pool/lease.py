@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any
 
+from sillar.context import time_left, within_deadline
 from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Reply, TransactionOptions
-from sillar.errors import UsageError
+from sillar.errors import DatabaseError, UsageError
 from sillar.query.statement import Parameters
 
 
@@ -20,7 +21,15 @@ class DatabaseConnection:
     afterwards every method raises :class:`UsageError`. For typed results use a session.
     """
 
-    __slots__ = ("_abandoned", "_connection", "_on_release", "_reason", "_source", "adapter")
+    __slots__ = (
+        "_abandoned",
+        "_connection",
+        "_on_release",
+        "_reason",
+        "_source",
+        "_statements_running",
+        "adapter",
+    )
 
     def __init__(
         self, source: ConnectionSource | None, adapter: DatabaseAdapter, connection: DriverConnection[Any]
@@ -30,6 +39,7 @@ class DatabaseConnection:
         self.adapter = adapter
         self._on_release: Callable[[], object] | None = None
         self._abandoned: DriverConnection[Any] | None = None
+        self._statements_running = 0
         self._reason = "this lease was released; acquire a new one"
 
     @property
@@ -60,14 +70,16 @@ class DatabaseConnection:
     ) -> Reply:
         """Run a statement; rows and counts."""
         bound, args = self.adapter.bind(statement, params)
-        return await self.connection.run(bound, args, timeout_seconds)
+        with self._running() as connection:
+            return await connection.run(bound, args, time_left(timeout_seconds))
 
     async def fetch_all(
         self, statement: Any, params: Parameters = None, *, timeout_seconds: float | None = None
     ) -> list[dict[str, Any]]:
         """Run a statement; all rows as dicts."""
         bound, args = self.adapter.bind(statement, params)
-        shape, rows = await self.connection.fetch(bound, args, timeout_seconds)
+        with self._running() as connection:
+            shape, rows = await connection.fetch(bound, args, time_left(timeout_seconds))
         return shape.dicts(rows)
 
     async def fetch_value(
@@ -75,7 +87,8 @@ class DatabaseConnection:
     ) -> Any:
         """Run a statement; the first column of the first row, or None."""
         bound, args = self.adapter.bind(statement, params)
-        _, row = await self.connection.fetch_row(bound, args, timeout_seconds)
+        with self._running() as connection:
+            _, row = await connection.fetch_row(bound, args, time_left(timeout_seconds))
         return None if row is None else row[0]
 
     @asynccontextmanager
@@ -88,19 +101,25 @@ class DatabaseConnection:
         connection = self.connection
         if connection.in_transaction:
             raise UsageError("a transaction is open on this connection already")
-        await connection.begin(options)
+        async with within_deadline("BEGIN"):
+            await connection.begin(options)
         try:
             yield self
-        except BaseException:
-            await connection.rollback()
+        except BaseException as error:
+            try:
+                await connection.rollback()
+            except DatabaseError as failure:  # what went wrong inside the block is what the caller has to see
+                error.add_note(f"the rollback failed, too: {failure}")
             raise
-        await connection.commit()
+        await connection.commit_undisturbed()
 
     def release(self) -> None:
         """Give the connection back; once more does nothing."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        if self._statements_running:  # another task's: nobody knows what will be left of it
+            connection.dirty = True
         if self._source is not None:
             self._source.release_connection(connection)
         if self._on_release is not None:
@@ -114,6 +133,15 @@ class DatabaseConnection:
     def on_release(self, callback: Callable[[], object]) -> None:
         """Call something once when the lease is released."""
         self._on_release = callback
+
+    @contextmanager
+    def _running(self) -> Iterator[DriverConnection[Any]]:
+        connection = self.connection
+        self._statements_running += 1
+        try:
+            yield connection
+        finally:
+            self._statements_running -= 1
 
     async def __aenter__(self) -> DatabaseConnection:
         return self

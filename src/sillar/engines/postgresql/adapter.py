@@ -59,7 +59,8 @@ class PostgreSQLAdapter(DatabaseAdapter):
             pool = self.config.pool
             self._gate = asyncio.Semaphore(pool.handshakes_max if pool else 3)
         try:
-            raw = await asyncpg.connect(**arguments, connection_class=GatedConnection)
+            async with self._gate:
+                raw = await asyncpg.connect(**arguments, connection_class=GatedConnection)
         except BaseException as error:
             translated = connect_error(error, address=self.address)
             if translated is None:

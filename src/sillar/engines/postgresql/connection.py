@@ -23,7 +23,7 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.postgresql import session
-from sillar.engines.postgresql.errors import refused_by_driver, statement_error
+from sillar.engines.postgresql.errors import is_lost, refused_by_driver, statement_error
 from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set, run_each
 from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
 from sillar.query.text import StatementText
@@ -32,6 +32,7 @@ _NUMERIC: Final = 1700  # oid of numeric, which sum(bigint) and avg(int) give, t
 _NATIVE: Final[frozenset[type]] = frozenset(
     {int, float, str, bytes, bool, Decimal, UUID, datetime, date, time, timedelta, list, dict}
 )
+_ROLLBACK_SECONDS: Final = 5.0
 _RESET: Final = (
     "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
     " DISCARD TEMP; DISCARD SEQUENCES"
@@ -73,7 +74,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     # --- statements -------------------------------------------------------------------------------------------------
 
     async def fetch(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
     ) -> tuple[RowShape, Sequence[Any]]:
         prepared = self._prepared.get(statement.sql)
         if not statement.is_clean:
@@ -84,14 +85,14 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             values = args if prepared.encode is None else prepared.encode(args)
             rows, _, _ = await self._execute(prepared.state, values, "", 0, True, timeout_seconds)
         except BaseException as error:
-            again = await self._failed(error, statement, args, timeout_seconds)
-            return await self.fetch(statement, again, timeout_seconds)
+            again = await self._failed(error, statement, args, timeout_seconds, again=_again)
+            return await self.fetch(statement, again, timeout_seconds, _again=True)
         if prepared.decode is not None:
             rows = [prepared.decode(row) for row in rows]
         return prepared.shape, rows
 
     async def fetch_row(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
     ) -> tuple[RowShape, Any | None]:
         prepared = self._prepared.get(statement.sql)
         if not statement.is_clean:
@@ -102,13 +103,15 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             values = args if prepared.encode is None else prepared.encode(args)
             rows, _, _ = await self._execute(prepared.state, values, "", 1, True, timeout_seconds)
         except BaseException as error:
-            again = await self._failed(error, statement, args, timeout_seconds)
-            return await self.fetch_row(statement, again, timeout_seconds)
+            again = await self._failed(error, statement, args, timeout_seconds, again=_again)
+            return await self.fetch_row(statement, again, timeout_seconds, _again=True)
         if not rows:
             return prepared.shape, None
         return prepared.shape, rows[0] if prepared.decode is None else prepared.decode(rows[0])
 
-    async def run(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
+    async def run(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
+    ) -> Reply:
         if not statement.is_clean:
             self._mark(statement)
         try:
@@ -122,8 +125,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             rows, tag, _ = await self._execute(prepared.state, values, "", 0, True, timeout_seconds)
             status = "" if tag is None else tag.decode()
         except BaseException as error:
-            again = await self._failed(error, statement, args, timeout_seconds)
-            return await self.run(statement, again, timeout_seconds)
+            again = await self._failed(error, statement, args, timeout_seconds, again=_again)
+            return await self.run(statement, again, timeout_seconds, _again=True)
         if not prepared.shape.columns:
             return Reply(None, (), _affected(status))
         if prepared.decode is not None:
@@ -131,24 +134,37 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         return Reply(prepared.shape, rows, _affected(status))
 
     async def run_many(
-        self, statement: StatementText, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
+        self,
+        statement: StatementText,
+        args: Iterable[Sequence[Any]],
+        timeout_seconds: float | None = None,
+        *,
+        _again: bool = False,
     ) -> int:
         rows = list(args)
         if not inserts_one_row_per_set(statement):
             return await run_each(self, statement, rows, timeout_seconds)
         if not statement.is_clean:
             self._mark(statement)
+        nested = self.in_transaction  # then the driver would keep the sets before one that it refuses
         try:
             prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
-            if prepared.encode is not None:
-                rows = [prepared.encode(row) for row in rows]
-            await prepared.raw.executemany(rows, timeout=timeout_seconds)
+            encoded = rows if prepared.encode is None else [prepared.encode(row) for row in rows]
+            if nested:
+                await self.raw.execute("SAVEPOINT sillar_many")
+            await prepared.raw.executemany(encoded, timeout=timeout_seconds)
+            if nested:
+                await self.raw.execute("RELEASE SAVEPOINT sillar_many")
         except BaseException as error:
+            if not refused_by_driver(error):
+                await self._failed(error, statement, (), timeout_seconds, again=_again)
+                return await self.run_many(statement, rows, timeout_seconds, _again=True)
+            if nested:
+                await self.rollback_to_savepoint("sillar_many")
             plain = [plain_parameters(row) or row for row in rows]
-            changed = any(new is not old for new, old in zip(plain, rows, strict=True))
-            if not (changed and refused_by_driver(error)):
-                await self._failed(error, statement, (), timeout_seconds)
-            return await self.run_many(statement, plain, timeout_seconds)
+            if all(new is old for new, old in zip(plain, rows, strict=True)):
+                self._raise(error, statement, timeout_seconds)
+            return await self.run_many(statement, plain, timeout_seconds, _again=True)
         return len(rows)
 
     async def stream(
@@ -160,20 +176,37 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         if own:
             await self.begin()
         try:
-            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
-            values = args if prepared.encode is None else prepared.encode(args)
-            cursor = await prepared.raw.cursor(*values, timeout=timeout_seconds)
+            prepared, cursor = await self._cursor(statement, args, timeout_seconds, own=own)
             while rows := await cursor.fetch(batch_rows, timeout=timeout_seconds):
                 if prepared.decode is not None:
                     rows = [prepared.decode(row) for row in rows]
                 yield prepared.shape, rows
+            if own:
+                await self.commit_undisturbed()
         except GeneratorExit:
             raise
         except BaseException as error:
             self._raise(error, statement, timeout_seconds)
         finally:
-            if own and not self.is_closed():
+            if own and self.in_transaction and not self.is_closed():
                 await self.rollback()
+
+    async def _cursor(
+        self,
+        statement: StatementText,
+        args: Sequence[Any],
+        timeout_seconds: float | None,
+        *,
+        own: bool,
+        _again: bool = False,
+    ) -> tuple[PreparedStatement, Any]:
+        try:
+            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
+            values = args if prepared.encode is None else prepared.encode(args)
+            return prepared, await prepared.raw.cursor(*values, timeout=timeout_seconds)
+        except BaseException as error:
+            again = await self._failed(error, statement, args, timeout_seconds, restart=own, again=_again)
+            return await self._cursor(statement, again, timeout_seconds, own=own, _again=True)
 
     async def bulk_insert(
         self,
@@ -199,6 +232,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     async def copy_out(
         self, query: str, write: Callable[[bytes], Awaitable[None]], timeout_seconds: float | None = None
     ) -> int:
+        self.dirty = True  # the query is not looked at
         try:
             return _affected(await self.raw.copy_from_query(query, output=write, timeout=timeout_seconds))
         except BaseException as error:
@@ -234,25 +268,46 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         try:
             await transaction.start()
         except BaseException as error:
+            self.dirty = True  # BEGIN may have been executed, and what came with it not
+            session.forget_transaction(self.raw)
             self._raise(error, None, None)
         self._transaction = transaction
         self.in_transaction = True
 
     async def commit(self) -> None:
         transaction, self._transaction = self._transaction, None
+        if self.raw.is_closed():
+            self.in_transaction = False
+            raise errors.ConnectionLostError(
+                "the connection broke before COMMIT was sent: the transaction was rolled back", safe_to_retry=True
+            ).at(node=self.address)
+        self.raw.sillar_warned_by = None
         try:
-            await transaction.commit()
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError) as error:
+            answer = await session.commit(transaction)
+        except asyncpg.InterfaceError as error:  # refused by the driver: nothing was sent
             self.terminate()
-            raise errors.CommitUnknownError(
-                f"COMMIT was sent to {self.address} and its reply was lost ({error or type(error).__name__}); the transaction"
-                " may or may not have been applied: look before you run it again"
-            ).at(node=self.address) from error
+            self._raise(error, None, None)
         except BaseException as error:
-            session.forget_transaction(self.raw)
-            self.in_transaction = self.raw.is_in_transaction() if not self.raw.is_closed() else False
+            if is_lost(error):
+                self.terminate()
+                raise self._commit_unknown(f"its reply was lost ({error or type(error).__name__})") from error
+            self.in_transaction = not self.raw.is_closed() and bool(self.raw.is_in_transaction())
             self._raise(error, None, None)
         self.in_transaction = False
+        if answer == "ROLLBACK":
+            raise errors.UnknownStatementError(
+                "COMMIT was answered with ROLLBACK: an earlier statement of the transaction had failed; run what may fail in"
+                " a nested transaction",
+                code="25P02",
+            ).at(node=self.address)
+        if self.raw.sillar_warned_by == "SyncRepWaitForLSN":
+            raise self._commit_unknown("the wait for synchronous replication was cancelled")
+
+    def _commit_unknown(self, what: str) -> errors.DatabaseError:
+        return errors.CommitUnknownError(
+            f"COMMIT was sent to {self.address} and {what}; the transaction may or may not have been applied, or may not"
+            " outlive a failover: look before you run it again"
+        ).at(node=self.address)
 
     async def rollback(self) -> None:
         transaction, self._transaction = self._transaction, None
@@ -260,7 +315,10 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             self.in_transaction = False
             return
         try:
-            await transaction.rollback()
+            async with asyncio.timeout(_ROLLBACK_SECONDS):
+                await transaction.rollback()
+        except TimeoutError:
+            self.terminate()  # a server that does not answer rolls back when it notices
         except BaseException as error:
             self._raise(error, None, None)
         self.in_transaction = False
@@ -295,7 +353,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             if self.raw.is_in_transaction():
                 await self.raw.execute("ROLLBACK")
             await self.raw.execute(_RESET)
-            if self._prepared_lost:
+            if await self.raw.forget_users() or self._prepared_lost:
                 self._prepared.clear()
                 await self.raw.execute("DEALLOCATE ALL")
                 await self.raw.reload_schema_state()
@@ -354,11 +412,14 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
 
     async def _prepare(self, statement: StatementText, timeout_seconds: float | None) -> PreparedStatement:
         prepared = PreparedStatement(await self.raw.prepare(statement.sql, timeout=timeout_seconds))
+        self._keep(statement.sql, prepared)
+        return prepared
+
+    def _keep(self, key: str, prepared: PreparedStatement) -> None:
         if self._prepared_max:
             if len(self._prepared) >= self._prepared_max:
                 del self._prepared[next(iter(self._prepared))]
-            self._prepared[statement.sql] = prepared
-        return prepared
+            self._prepared[key] = prepared
 
     async def _row_encoder(
         self, table: str, columns: Sequence[str], timeout_seconds: float | None
@@ -375,7 +436,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
                 self._raise(error, None, timeout_seconds)
             prepared = PreparedStatement(raw)
             prepared.encode = parameter_encoder([attribute.type.oid for attribute in raw.get_attributes()])
-            self._prepared[key] = prepared
+            self._keep(key, prepared)
         return prepared.encode
 
     async def _run_script(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None) -> str:
@@ -390,23 +451,41 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             self._raise(error, None, None)
 
     async def _failed(
-        self, error: BaseException, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None
+        self,
+        error: BaseException,
+        statement: StatementText,
+        args: Sequence[Any],
+        timeout_seconds: float | None,
+        *,
+        again: bool,
+        restart: bool = False,
     ) -> Sequence[Any]:
         """Return the parameters to run the statement with once more, or raise.
 
-        Once more: after DDL of somebody else has outdated a kept plan (nothing was executed), and with enums and Json
-        unwrapped where the driver refused them (nothing was sent).
+        Once more: after DDL of somebody else has outdated a kept plan or somebody has dropped it (nothing was executed),
+        and with enums and Json unwrapped where the driver refused them (nothing was sent). With ``restart`` the
+        transaction holds nothing but this statement, and is begun anew. ``again``: this was the second run already.
         """
-        outdated = isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError))
-        if outdated:
+        if isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError)):
             self._prepared.pop(statement.sql, None)
-            if isinstance(error, asyncpg.OutdatedSchemaCacheError):
-                await self.raw.reload_schema_state()
-            if not self.raw.is_in_transaction():
+            if isinstance(error, asyncpg.InvalidSQLStatementNameError):
+                self.dirty = self._prepared_lost = True
+            if restart:
+                await self.rollback()
+                await self.begin()
+            if not again and (restart or not self.raw.is_in_transaction()):
                 return args
             raise errors.TransientStatementError(
                 "the tables of the statement were changed under this transaction; run the transaction again",
-                code=getattr(error, "sqlstate", None),
+                code=error.sqlstate,
+            ).at(node=self.address) from error
+        if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+            self._prepared.clear()
+            await self.raw.reload_schema_state()
+            if not again and statement.is_read:
+                return args
+            raise errors.UnknownStatementError(
+                "the statement was executed, and its result could not be read: a type in it was changed meanwhile"
             ).at(node=self.address) from error
         if refused_by_driver(error):
             plain = plain_parameters(args)

@@ -34,7 +34,7 @@ _SYNTAX_CODES: Final = frozenset(
 _LOST_CODES: Final = frozenset({"57P01", "57P02", "57P05", "25P03"})
 _MISMATCH: Final = re.compile(r"the server expects (\d+) arguments? for this query, (\d+) (?:was|were) passed")
 _INVALID_INPUT: Final = re.compile(r"invalid input for query argument (\$\d+)", re.IGNORECASE)
-_QUOTED: Final = re.compile(r"""(: |value )"[^"]*\"""")
+_QUOTED: Final = re.compile(r"""(: |value )".*\"""", re.DOTALL)  # to the last quote: a value may have some itself
 _EXPECTED: Final = re.compile(r"\(([^()]*)\)\s*$", re.DOTALL)
 
 
@@ -49,6 +49,14 @@ def statement_error(
 def refused_by_driver(error: BaseException) -> bool:
     """Whether asyncpg itself refused a parameter, so that nothing was sent. (Its error is one of the server's classes.)"""
     return isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and "query argument" in str(error)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the session broke under a statement that was sent: nobody knows whether it was executed."""
+    if isinstance(error, asyncpg.PostgresError):
+        code: str = error.sqlstate or ""
+        return code in _LOST_CODES or code.startswith("08")
+    return isinstance(error, (OSError, asyncpg.InternalClientError))
 
 
 def _statement_error(

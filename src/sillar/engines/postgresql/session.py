@@ -11,9 +11,40 @@ from asyncpg.transaction import Transaction, TransactionState
 
 
 class GatedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no annotations for subclassing
-    """An asyncpg connection whose cancel requests, each a new socket, pass a gate shared with the handshakes of its node."""
+    """An asyncpg connection whose cancel requests, each a new socket, pass a gate shared with the handshakes of its node.
+
+    It remembers what its users have changed in asyncpg's own objects, so that it can be undone before somebody else has it.
+    """
 
     sillar_gate: asyncio.Semaphore | None = None
+    sillar_warned_by: str | None = None
+    """The server's routine that sent the last warning of the class 01000."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sillar_codecs: set[tuple[str, str]] = set()
+
+    async def set_type_codec(self, typename: str, *, schema: str = "public", **options: Any) -> None:
+        self._sillar_codecs.add((typename, schema))
+        await super().set_type_codec(typename, schema=schema, **options)
+
+    async def set_builtin_type_codec(self, typename: str, *, schema: str = "public", **options: Any) -> None:
+        self._sillar_codecs.add((typename, schema))
+        await super().set_builtin_type_codec(typename, schema=schema, **options)
+
+    async def forget_users(self) -> bool:
+        """Undo codecs and listeners; whether there were codecs, which outlive in the prepared statements."""
+        self._listeners.clear()
+        self._log_listeners.clear()
+        codecs, self._sillar_codecs = self._sillar_codecs, set()
+        for typename, schema in codecs:
+            await self.reset_type_codec(typename, schema=schema)
+        return bool(codecs)
+
+    def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
+        if fields.get("C") == "01000":
+            self.sillar_warned_by = fields.get("R")
+        super()._process_log_message(fields, last_query)
 
     async def _cancel(self, waiter: asyncio.Future[None], cancel_waiter: asyncio.Future[None] | None = None) -> None:
         gate = self.sillar_gate
@@ -50,6 +81,22 @@ class PreludeTransaction(Transaction):  # type: ignore[misc]  # as above
             self._state = TransactionState.FAILED
             raise
         self._state = TransactionState.STARTED
+
+
+async def commit(transaction: Transaction) -> str:
+    """Commit, and return the server's answer: it says ROLLBACK, and no error, where a statement had failed before."""
+    if transaction._state is not TransactionState.STARTED:
+        raise asyncpg.InterfaceError(f"cannot commit; the transaction is {transaction._state.name.lower()}")
+    connection = transaction._connection
+    try:
+        status = await connection.execute("COMMIT")
+    except BaseException:
+        transaction._state = TransactionState.FAILED
+        raise
+    finally:
+        forget_transaction(connection)
+    transaction._state = TransactionState.COMMITTED
+    return str(status)
 
 
 async def settled(connection: asyncpg.Connection) -> None:
