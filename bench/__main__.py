@@ -121,7 +121,8 @@ def _regressions(results: list[Result], baseline: str) -> list[str]:
         change = each.ratio / old["ratio"] - 1.0
         if change < -noise:
             lines.append(
-                f"REGRESSION {each.case} versus {each.versus}: {old['ratio']:.2f} → {each.ratio:.2f} ({change:+.0%}, noise {noise:.0%})"
+                f"REGRESSION {each.case} versus {each.versus}: {old['ratio']:.2f} → {each.ratio:.2f}"
+                f" ({change:+.0%}, noise {noise:.0%})"
             )
     return lines
 

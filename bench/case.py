@@ -46,7 +46,8 @@ class Case:
 
     Attributes:
         name: such as ``postgresql.get.50tasks``.
-        goals: opponent → ratio to reach (how many times faster Sillar is); for ``target`` the figure itself, in ``unit``.
+        goals: opponent → ratio to reach (how many times faster Sillar is); for ``target`` the figure itself, in
+            ``unit``.
         unit: of the medians.
         set_up: async context manager that yields the contest.
         rounds: how often each contender runs, in turn.

@@ -23,6 +23,7 @@ from sillar.testing.servers import (
     inventory,
 )
 
+
 @pytest.fixture(scope="session")
 async def fleet() -> AsyncIterator[ServerFleet]:
     """The servers of this run: each started when the first test asks for it, all ended with the run."""
@@ -73,7 +74,7 @@ def quiet_logs() -> Iterator[None]:
         yield
 
 
-# --- which servers took part ---------------------------------------------------------------------------------------------
+# --- which servers took part ------------------------------------------------------------------------------------------
 
 _tests_run: dict[str, set[str]] = defaultdict(set)
 _found: list[InventoryEntry] = []
@@ -108,7 +109,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     _found.extend(asyncio.run(inventory()))
     missing = [entry.name for entry in _found if entry.is_missing]
     if os.environ.get("CI") and set(missing) - {"mysql"}:
-        pytest.exit(f"missing servers: {', '.join(missing)}; run: python -m sillar.testing.servers install", returncode=3)
+        pytest.exit(
+            f"missing servers: {', '.join(missing)}; run: python -m sillar.testing.servers install", returncode=3
+        )
     _watch_servers()
 
 
@@ -137,4 +140,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         line = f"{entry.name:<14} {entry.version or 'MISSING':<44} {len(_tests_run[entry.name]):>6}  {entry.how_found}"
         terminalreporter.write_line(line, red=entry.is_missing)
     if any(entry.is_missing for entry in _found):
-        terminalreporter.write_line("*** nothing was verified against the servers that are MISSING ***", red=True, bold=True)
+        terminalreporter.write_line(
+            "*** nothing was verified against the servers that are MISSING ***", red=True, bold=True
+        )

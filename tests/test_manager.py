@@ -117,7 +117,9 @@ async def test_results_of_the_wrong_number_of_rows(postgresql: PostgreSQLServer)
             result.one()
 
 
-async def test_the_lifespan_opens_closes_and_leaves_the_manager_on_the_application(postgresql: PostgreSQLServer) -> None:
+async def test_the_lifespan_opens_closes_and_leaves_the_manager_on_the_application(
+    postgresql: PostgreSQLServer,
+) -> None:
     manager = DatabaseManager.from_url(postgresql.url)
     app = SimpleNamespace(state=SimpleNamespace())
     async with manager.lifespan(app):
@@ -145,8 +147,6 @@ async def test_it_keeps_probing_a_database_that_comes_up_late(postgresql: Postgr
 
 def test_the_manager_stays_small() -> None:
     public = [
-        name
-        for name, member in inspect.getmembers(DatabaseManager)
-        if not name.startswith("_") and callable(member)
+        name for name, member in inspect.getmembers(DatabaseManager) if not name.startswith("_") and callable(member)
     ]
     assert len(public) <= 12, public

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
-from codeatlas.indexing import index
-from codeatlas.stores import store_for
-from codeatlas.web import create_app
 
 from bench.case import SILLAR, TARGET, Case, Contest
 from bench.servers import Servers
+from codeatlas.indexing import index
+from codeatlas.stores import store_for
+from codeatlas.web import create_app
 from sillar import DatabaseManager
 
 INDEX_SECONDS = 60.0

@@ -1,4 +1,5 @@
-"""The service that ``http.clients10k`` asks: one route, one row by key, a pool of 20. Usage: PORT as the only argument."""
+"""The service that ``http.clients10k`` asks: one route, one row by key, a pool of 20. Usage: PORT as the only
+argument."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class DatabaseError(Exception):
         return self
 
 
-# --- the operator ------------------------------------------------------------------------------------------------------
+# --- the operator -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class ConfigurationError(DatabaseError):
         super().__init__("\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(self.faults, 1))]))
 
 
-# --- the developer -----------------------------------------------------------------------------------------------------
+# --- the developer ----------------------------------------------------------------------------------------------------
 
 
 class UsageError(DatabaseError):
@@ -132,7 +132,7 @@ class ResultError(UsageError):
     """The rows do not fit what was asked for: the columns of ``into=``, exactly one row, exactly one value."""
 
 
-# --- the person on call ------------------------------------------------------------------------------------------------
+# --- the person on call -----------------------------------------------------------------------------------------------
 
 
 class UnavailableError(DatabaseError):
@@ -146,7 +146,7 @@ class UnavailableError(DatabaseError):
     retry_after_seconds: float | None = None
 
 
-class ConnectionError(UnavailableError, builtins.ConnectionError):
+class ConnectionError(UnavailableError, builtins.ConnectionError):  # noqa: A001 - a subclass of the builtin
     """A connection could not be opened or broke. Also a builtin ``ConnectionError``."""
 
 
@@ -172,7 +172,8 @@ class UnknownDatabaseError(ConnectError):
 
 
 class CertificateError(ConnectError):
-    """The server's certificate could not be verified: unknown authority, expired, wrong host name; or TLS is refused."""
+    """The server's certificate could not be verified: unknown authority, expired, wrong host name; or TLS is
+    refused."""
 
     safe_to_retry = False
     permanent = True
@@ -210,12 +211,13 @@ class PoolClosedError(UnavailableError):
 
 
 class CommitUnknownError(UnavailableError):
-    """COMMIT was sent and its reply was lost: the transaction may or may not have been applied. Never retried blindly."""
+    """COMMIT was sent and its reply was lost: the transaction may or may not have been applied. Never retried
+    blindly."""
 
     safe_to_retry = False
 
 
-# --- the statement -----------------------------------------------------------------------------------------------------
+# --- the statement ----------------------------------------------------------------------------------------------------
 
 
 class StatementError(DatabaseError):

@@ -41,7 +41,8 @@ class DatabaseManager:
 
     Attributes:
         config: the configuration.
-        connections: the leases that :meth:`get_connection` has handed out and that are not released, by ``name`` or ``name#n``.
+        connections: the leases that :meth:`get_connection` has handed out and that are not released, by ``name`` or
+            ``name#n``.
         pools: the source of connections of each database by name.
         health_monitor: checks them.
         monitor: metrics and health together.
@@ -246,9 +247,10 @@ class DatabaseManager:
                 continue
             try:
                 await self._probe(executor, connection)
-                return
             except DatabaseError as error:
                 _log.warning("probe failed", database=executor.name, error=str(error))
+            else:
+                return
             finally:
                 executor.source.release_connection(connection)
 
@@ -289,8 +291,8 @@ class DatabaseManager:
     def _closed_reason(self) -> str:
         if self._forked_from is not None:
             return (
-                f"this manager was opened in process {self._forked_from}, and this is its fork {os.getpid()}: connections cannot be"
-                " shared; open a new manager here"
+                f"this manager was opened in process {self._forked_from}, and this is its fork {os.getpid()}:"
+                " connections cannot be shared; open a new manager here"
             )
         return "this manager is not open: use `async with manager`, or await manager.initialize()"
 

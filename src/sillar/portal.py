@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Portal:
     """Runs coroutine functions for synchronous callers: scripts, Celery tasks, Alembic.
 
-    ``with Portal() as portal: portal.call(manager.initialize)``. Everything that is called through one portal runs in one event
-    loop, so a manager opened through it is used through it. Any number of threads may call at the same time.
+    ``with Portal() as portal: portal.call(manager.initialize)``. Everything that is called through one portal runs in
+    one event loop, so a manager opened through it is used through it. Any number of threads may call at the same time.
     """
 
     def __init__(self) -> None:

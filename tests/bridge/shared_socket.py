@@ -1,8 +1,8 @@
 """The spike that fixed the lease's session contract: SQLAlchemy and Tortoise on physical connections of Sillar's pool.
 
-It is no part of the package: the integrations come with their own issue. What it shows is that a lease has what they need:
-``try_acquire``/``acquire_connection``/``release_connection`` for a pool of theirs, ``kept`` for what they keep with a physical
-connection, json as text on the wire, and transactions begun through the driver's own object.
+It is no part of the package: the integrations come with their own issue. What it shows is that a lease has what they
+need: ``try_acquire``/``acquire_connection``/``release_connection`` for a pool of theirs, ``kept`` for what they keep
+with a physical connection, json as text on the wire, and transactions begun through the driver's own object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ RECORD = "sqlalchemy record"
 
 
 class SharedPool(Pool):
-    """SQLAlchemy's pool interface over Sillar's pool; SQLAlchemy's connection record stays with the physical connection."""
+    """SQLAlchemy's pool interface over Sillar's pool; SQLAlchemy's connection record stays with the physical
+    connection."""
 
     _is_asyncio = True
 

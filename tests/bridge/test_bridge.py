@@ -11,13 +11,13 @@ from sqlalchemy import JSON, Column, Integer, Text, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase
+from tests.bridge.shared_socket import SharedTortoiseClient, shared_engine, shared_transaction
 from tortoise import Tortoise, fields, models
 from tortoise.connection import get_connection
 from tortoise.context import get_current_context
 
 from sillar import ConnectionPool, DatabaseManager
 from sillar.testing.servers import PostgreSQLServer
-from tests.bridge.shared_socket import SharedTortoiseClient, shared_engine, shared_transaction
 
 
 class Base(DeclarativeBase):
@@ -87,9 +87,11 @@ async def test_sqlalchemy_draws_from_the_same_physical_connections(
 
 async def test_json_is_decoded_by_each_consumer_for_itself(manager: DatabaseManager, engine: AsyncEngine) -> None:
     session = manager.session()
-    await session.execute("INSERT INTO bridge_document VALUES (1, :one, :other)", {"one": {"a": [1, None]}, "other": {"a": [1, None]}})
+    await session.execute(
+        "INSERT INTO bridge_document VALUES (1, :one, :other)", {"one": {"a": [1, None]}, "other": {"a": [1, None]}}
+    )
     for _ in range(2):  # before and after SQLAlchemy has met the connection
-        row = await session.fetch_one("SELECT \"binary\", plain FROM bridge_document")
+        row = await session.fetch_one('SELECT "binary", plain FROM bridge_document')
         assert row == {"binary": {"a": [1, None]}, "plain": {"a": [1, None]}}
         async with AsyncSession(engine) as orm:
             document = (await orm.execute(select(Document))).scalar_one()

@@ -29,7 +29,7 @@ def test_the_engine_of_a_configuration_is_found(url: str, kind: type) -> None:
 
 
 def test_an_unknown_engine_names_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no engine is registered as 'oracle'; there are .*postgresql.*sqlite"):
+    with pytest.raises(UsageError, match=r"no engine is registered as 'oracle'; there are .*postgresql.*sqlite"):
         adapter_class("oracle")
 
 

@@ -100,7 +100,18 @@ def test_a_missing_field_names_the_nearest_column(kind: Any) -> None:
 
 def test_what_an_engine_has_no_type_for_is_converted() -> None:
     columns = ("key", "price", "at", "day", "clock", "took", "done", "colour", "address", "raw")
-    stored = (str(KEY), "1.50", "2026-11-20T10:00:00+00:00", "2026-11-20", "10:00:00", 90.5, 1, "red", '{"street": "A"}', 7)
+    stored = (
+        str(KEY),
+        "1.50",
+        "2026-11-20T10:00:00+00:00",
+        "2026-11-20",
+        "10:00:00",
+        90.5,
+        1,
+        "red",
+        '{"street": "A"}',
+        7,
+    )
     expected = Everything(
         KEY,
         Decimal("1.50"),

@@ -99,7 +99,10 @@ async def test_prometheus_reads_the_same_figures(manager: DatabaseManager) -> No
     assert buckets == sorted(buckets)
     [error] = families["sillar_execution_errors"].samples
     assert (error.labels, error.value) == ({"database": "default", "error": "StatementSyntaxError"}, 1.0)
-    assert {s.labels["outcome"]: s.value for s in families["sillar_transactions"].samples} == {"commit": 1, "rollback": 1}
+    assert {s.labels["outcome"]: s.value for s in families["sillar_transactions"].samples} == {
+        "commit": 1,
+        "rollback": 1,
+    }
     assert families["sillar_pool_open"].samples[0].value >= 1
     assert families["sillar_pool_connections_max"].samples[0].value == 10
     assert families["sillar_pool_opened"].samples[0].value >= 1

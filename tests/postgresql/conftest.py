@@ -7,12 +7,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.postgresql.sessions import OpenManager
 
 from sillar import DatabaseManager, load_config
 from sillar.testing.servers import PostgreSQLServer
-from tests.postgresql.sessions import OpenManager
 
 _numbers = itertools.count(1)
+
 
 @pytest.fixture
 def application() -> str:
@@ -33,7 +34,9 @@ async def open_manager(postgresql: PostgreSQLServer, application: str) -> AsyncI
     """Opens managers on the shared server; ``pool=`` and ``options=`` are merged into the configuration."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(*, url: str | None = None, pool: Any = None, options: Any = None, **more: Any) -> DatabaseManager:
+        async def open_one(
+            *, url: str | None = None, pool: Any = None, options: Any = None, **more: Any
+        ) -> DatabaseManager:
             settings = {
                 "connection_pools": pool or {},
                 "databases": {

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.postgresql.sessions import OpenManager
 
 from sillar import DatabaseManager, deadline
 from sillar.errors import (
@@ -26,7 +27,6 @@ from sillar.errors import (
 )
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
-from tests.postgresql.sessions import OpenManager
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def behind(proxy: FaultProxy, server: PostgreSQLServer) -> str:
     return server.url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
-# --- what must not be run twice ------------------------------------------------------------------------------------------
+# --- what must not be run twice ---------------------------------------------------------------------------------------
 
 
 async def test_a_bulk_insert_that_lost_its_rows_is_not_repeated_without_them(
@@ -89,7 +89,8 @@ async def test_several_statements_in_one_text_are_not_repeated(
         await observer.execute(f"SELECT * FROM {table} WHERE id = 1 FOR UPDATE")
         with pytest.raises(LockTimeoutError):
             await manager.session().execute(
-                f"INSERT INTO {table} SELECT max(id) + 1 FROM {table}; COMMIT; UPDATE {table} SET name = 'x' WHERE id = 1"
+                f"INSERT INTO {table} SELECT max(id) + 1 FROM {table}; COMMIT;"
+                f" UPDATE {table} SET name = 'x' WHERE id = 1"
             )
     assert await count(observer, table) == 2
 
@@ -133,7 +134,7 @@ async def test_rows_of_a_batch_are_sent_once_inside_a_transaction(
     await session.execute("DROP TABLE many")
 
 
-# --- the end of transactions ---------------------------------------------------------------------------------------------
+# --- the end of transactions ------------------------------------------------------------------------------------------
 
 
 async def test_a_commit_that_the_server_turned_into_a_rollback_is_an_error(
@@ -261,7 +262,7 @@ async def test_a_commit_that_replicas_have_not_confirmed_is_unknown() -> None:
         await admin.close()
 
 
-# --- streams -------------------------------------------------------------------------------------------------------------
+# --- streams ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_streamed_write_is_kept(manager: DatabaseManager, observer: asyncpg.Connection, table: str) -> None:
@@ -292,7 +293,7 @@ async def test_a_stream_is_of_no_use_after_its_block(manager: DatabaseManager) -
             raise AssertionError("a row after the end")
 
 
-# --- deadlines -----------------------------------------------------------------------------------------------------------
+# --- deadlines --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", ["begin", "statement", "savepoint", "commit"])
@@ -339,7 +340,7 @@ async def test_a_lease_keeps_the_deadline(manager: DatabaseManager) -> None:
             await asyncio.wait_for(lease.execute("SELECT pg_sleep(30)"), 5)
 
 
-# --- what a session must not leave behind ---------------------------------------------------------------------------------
+# --- what a session must not leave behind -----------------------------------------------------------------------------
 
 
 async def test_a_copy_whose_query_locks_leaves_no_lock(open_manager: OpenManager, observer: asyncpg.Connection) -> None:

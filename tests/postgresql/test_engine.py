@@ -1,4 +1,5 @@
-"""What is PostgreSQL's own: COPY, PgBouncer, kept statements, sockets, and the private names of asyncpg that are relied on."""
+"""What is PostgreSQL's own: COPY, PgBouncer, kept statements, sockets, and the private names of asyncpg that are relied
+on."""
 
 from __future__ import annotations
 
@@ -13,13 +14,20 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.postgresql.sessions import OpenManager, sessions
 
 from sillar import DatabaseConfig, DatabaseManager, Json
 from sillar.engines.postgresql import PostgreSQLAdapter
 from sillar.engines.postgresql import session as private
-from sillar.errors import AuthenticationError, DataError, ParameterError, StatementSyntaxError, TransientStatementError, UniqueViolationError
+from sillar.errors import (
+    AuthenticationError,
+    DataError,
+    ParameterError,
+    StatementSyntaxError,
+    TransientStatementError,
+    UniqueViolationError,
+)
 from sillar.testing.servers import PostgreSQLServer
-from tests.postgresql.sessions import OpenManager, sessions
 
 
 async def test_copy_streams_out_and_in(manager: DatabaseManager) -> None:
@@ -174,7 +182,9 @@ async def test_a_unix_socket_and_a_source_address(postgresql: PostgreSQLServer) 
         assert await manager.session().fetch_value("SELECT inet_client_addr()") is None
     overrides = {"databases": {"default": {"source_address": "127.0.0.7"}}}
     manager = DatabaseManager.from_url(postgresql.url, overrides=overrides)
-    with pytest.raises(AuthenticationError, match="127.0.0.7"):  # the server lets 127.0.0.1 in alone: it saw the address
+    with pytest.raises(
+        AuthenticationError, match=r"127\.0\.0\.7"
+    ):  # the server lets 127.0.0.1 in alone: it saw the address
         await manager.initialize()
 
 
@@ -252,9 +262,9 @@ async def test_the_private_names_of_asyncpg_are_there(postgresql: PostgreSQLServ
             connection, "serializable", True, " SELECT set_config('app.x', 'y', true);"
         )
         await transaction.start()
-        assert await connection.fetchval("SELECT current_setting('app.x') || current_setting('transaction_isolation')") == (
-            "yserializable"
-        )
+        assert await connection.fetchval(
+            "SELECT current_setting('app.x') || current_setting('transaction_isolation')"
+        ) == ("yserializable")
         private.forget_transaction(connection)
         await connection.execute("ROLLBACK")
         connection.sillar_gate = asyncio.Semaphore(1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.postgresql.sessions import OpenManager, sessions
 
 from sillar import DatabaseManager, deadline
 from sillar.errors import (
@@ -23,7 +24,6 @@ from sillar.errors import (
 )
 from sillar.testing.faults import Direction, FaultProxy
 from sillar.testing.servers import PostgreSQLServer, ServerCertificate
-from tests.postgresql.sessions import OpenManager, sessions
 
 pytestmark = pytest.mark.usefixtures("postgresql")
 
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.usefixtures("postgresql")
 async def running(observer: asyncpg.Connection, application: str, text: str) -> list[int]:
     """Backends of one test that run a statement with that text now."""
     return [
-        row["pid"]
-        for row in await sessions(observer, application)
-        if row["state"] == "active" and text in row["query"]
+        row["pid"] for row in await sessions(observer, application) if row["state"] == "active" and text in row["query"]
     ]
 
 
@@ -120,9 +118,7 @@ async def test_ten_thousand_cancellations_cross_no_reply_and_lose_no_connection(
     chance = random.Random(20261120)
     for batch in range(100):
         tasks = [asyncio.create_task(caller(batch * 100 + each)) for each in range(100)]
-        killers = [
-            asyncio.get_running_loop().call_later(chance.random() * 0.02, task.cancel) for task in tasks
-        ]
+        killers = [asyncio.get_running_loop().call_later(chance.random() * 0.02, task.cancel) for task in tasks]
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, asyncio.CancelledError):
                 cancelled += 1
@@ -263,9 +259,7 @@ async def test_a_server_down_at_start_is_waited_for_when_so_configured(postgresq
     async with FaultProxy(postgresql.host, postgresql.port) as proxy:
         await proxy.refuse()
         pool = {"on_unavailable": "wait", "connection_timeout": 0.3, "backoff_max": 0.1}
-        async with DatabaseManager.from_url(
-            behind(proxy, postgresql), overrides={"connection_pools": pool}
-        ) as manager:
+        async with DatabaseManager.from_url(behind(proxy, postgresql), overrides={"connection_pools": pool}) as manager:
             with pytest.raises(PoolTimeoutError, match="the last connect failed"):
                 await manager.session().fetch_value("SELECT 1")
             assert not (await manager.health()).healthy

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 import structlog
+from tests.postgresql.sessions import OpenManager, sessions
 
 from sillar import ConnectionPool, ConnectionPoolConfig, DatabaseManager
 from sillar.engines.postgresql import PostgreSQLAdapter
@@ -22,7 +23,6 @@ from sillar.errors import (
 )
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
-from tests.postgresql.sessions import OpenManager, sessions
 
 
 def pool_of(manager: DatabaseManager) -> ConnectionPool:

@@ -12,7 +12,6 @@ from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Iso
 from sillar.engines.health import PoolHealth
 from sillar.query.statement import Parameters
 
-
 _LEVELS: Final = {
     Isolation.READ_UNCOMMITTED: Capability.READ_UNCOMMITTED,
     Isolation.READ_COMMITTED: Capability.READ_COMMITTED,
@@ -83,7 +82,8 @@ class DatabaseAdapter(ABC):
     def __init__(self, config: DatabaseConnectionConfig) -> None:
         self.config = config
         self.current_credentials: Callable[[], Awaitable[DatabaseCredentials]] = self._configured_credentials
-        """Who logs in now; the manager puts the host's secrets manager behind it where the configuration names a secret."""
+        """Who logs in now; the manager puts the host's secrets manager behind it where the configuration names a
+        secret."""
         self._own: DriverConnection[Any] | None = None
 
     # --- to be provided by each engine ---

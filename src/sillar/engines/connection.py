@@ -22,8 +22,8 @@ class RowShape:
 
     Attributes:
         columns: names in order.
-        native: Python types that the engine gives by itself wherever a field of that type is asked for; only the others are
-            converted.
+        native: Python types that the engine gives by itself wherever a field of that type is asked for; only the others
+            are converted.
         decimals: columns that the engine gives as ``Decimal``: a field that asks for ``int`` or ``float`` is converted.
         makers: row constructors that were compiled for this shape, by target type. Owned by the result layer.
     """
@@ -146,11 +146,12 @@ class NodeStatus:
 class DriverConnection(ABC, Generic[StatementT]):
     """One physical connection to one node, with the session contract that every hand-over restores.
 
-    ``StatementT`` is what the engine's adapter binds: a scanned SQL text, or a document command. All methods raise errors
-    of :mod:`sillar.errors`, with the driver's own as cause. ``timeout_seconds`` cancels the statement *on the server*.
+    ``StatementT`` is what the engine's adapter binds: a scanned SQL text, or a document command. All methods raise
+    errors of :mod:`sillar.errors`, with the driver's own as cause. ``timeout_seconds`` cancels the statement *on the
+    server*.
 
-    The session contract: codecs (json stays text on the wire), autocommit, default isolation, time zone UTC, search path,
-    prepared statements owned by Sillar. ``dirty`` says that something outside the contract may have happened;
+    The session contract: codecs (json stays text on the wire), autocommit, default isolation, time zone UTC, search
+    path, prepared statements owned by Sillar. ``dirty`` says that something outside the contract may have happened;
     :meth:`reset` restores it.
 
     Attributes:
@@ -263,7 +264,8 @@ class DriverConnection(ABC, Generic[StatementT]):
         """
 
     async def commit_undisturbed(self) -> None:
-        """Commit; a caller that is cancelled meanwhile leaves when it is over: a COMMIT in flight is never cancelled."""
+        """Commit; a caller that is cancelled meanwhile leaves when it is over: a COMMIT in flight is never
+        cancelled."""
         task = asyncio.get_running_loop().create_task(self.commit())
         try:
             await asyncio.shield(task)

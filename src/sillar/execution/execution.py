@@ -14,8 +14,8 @@ Operation = Callable[[Any, "Execution"], Awaitable[Any]]
 class Execution:
     """One statement, or several on one lease, on the way to a database.
 
-    Interceptors may change ``statement``, ``args`` and ``timeout_seconds``, and attach companions: statements that run on the same
-    lease in the same transaction, before or after the main one.
+    Interceptors may change ``statement``, ``args`` and ``timeout_seconds``, and attach companions: statements that run
+    on the same lease in the same transaction, before or after the main one.
 
     Attributes:
         database: configured name of the database.

@@ -46,7 +46,8 @@ class Interceptor(Protocol):
 
 
 class Observer(Protocol):
-    """Gets one call per execution and per transaction. Must not block; what it raises is logged, and changes nothing."""
+    """Gets one call per execution and per transaction. Must not block; what it raises is logged, and changes
+    nothing."""
 
     def executed(self, execution: Execution, error: BaseException | None) -> None:
         """An execution ended; ``execution.duration_seconds`` is set."""

@@ -17,7 +17,8 @@ class QueryResult:
 
     Attributes:
         rows_affected: rows inserted, updated or deleted; for a query: returned.
-        last_insert_id: generated key, where the protocol reports one (MySQL, SQLite, MongoDB); with PostgreSQL use RETURNING.
+        last_insert_id: generated key, where the protocol reports one (MySQL, SQLite, MongoDB); with PostgreSQL use
+            RETURNING.
         database: configured name of the database.
         duration_seconds: from the call to the reply, the wait for a connection included.
     """

@@ -15,9 +15,9 @@ from sillar.execution.pipeline import Proceed, Stage
 class Retry:
     """Runs an execution again after an error that is safe to retry.
 
-    Never inside an open transaction, and never after a wait for a connection that was in vain. Full jitter: the pause is
-    uniform between nothing and an exponentially growing ceiling ("Exponential Backoff And Jitter", AWS Architecture Blog,
-    2015).
+    Never inside an open transaction, and never after a wait for a connection that was in vain. Full jitter: the pause
+    is uniform between nothing and an exponentially growing ceiling ("Exponential Backoff And Jitter", AWS Architecture
+    Blog, 2015).
 
     Args:
         attempts_max: how often an execution runs at most.

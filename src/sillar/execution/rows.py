@@ -47,8 +47,8 @@ def row_maker(shape: RowShape, into: Any, validate: bool | None = None) -> RowMa
 
     Args:
         shape: the columns.
-        into: None (dicts), a dataclass, msgspec Struct, pydantic model or NamedTuple (columns by field name), or a scalar type
-            (the first column).
+        into: None (dicts), a dataclass, msgspec Struct, pydantic model or NamedTuple (columns by field name), or a
+            scalar type (the first column).
         validate: check the type of every value. None: pydantic models yes, all others no.
 
     Raises:
@@ -186,8 +186,8 @@ def _positional(shape: RowShape, into: Any, fields: list[_Field]) -> RowMaker:
             value = f"convert{number}({value})"
         arguments.append(f"{field.name}={value}" if skipped or field.keyword_only else value)
     source = f"lambda row: into({', '.join(arguments)})"
-    one = eval(source, names)  # the names are fields of a class, the rest is written here
-    many = eval(f"lambda rows: [into({', '.join(arguments)}) for row in rows]", names)
+    one = eval(source, names)  # noqa: S307 - the names are fields of a class, the rest is written here
+    many = eval(f"lambda rows: [into({', '.join(arguments)}) for row in rows]", names)  # noqa: S307 - as above
     return RowMaker(one, many)
 
 
@@ -196,13 +196,15 @@ def _missing(missing: list[str], shape: RowShape, into: Any) -> str:
     for name in missing:
         near = get_close_matches(name, shape.columns, 1)
         hints.append(f"{name} (did you mean the column {near[0]}? select it AS {name})" if near else name)
-    return f"{_name(into)} needs fields that the result has no column for: {', '.join(hints)}; columns: {', '.join(shape.columns)}"
+    columns = ", ".join(shape.columns)
+    return f"{_name(into)} needs fields that the result has no column for: {', '.join(hints)}; columns: {columns}"
 
 
 def _scalar(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
     if not _is_scalar(into):
         raise ResultError(
-            f"rows cannot be made into {_name(into)}; use a dataclass, msgspec Struct, pydantic model, NamedTuple or scalar type"
+            f"rows cannot be made into {_name(into)}; use a dataclass, msgspec Struct, pydantic model, NamedTuple or"
+            " scalar type"
         )
     if validate:
         return RowMaker(
@@ -226,7 +228,7 @@ def _is_scalar(into: Any) -> bool:
     )
 
 
-# --- conversion of single values ---------------------------------------------------------------------------------------
+# --- conversion of single values --------------------------------------------------------------------------------------
 
 
 def _to_uuid(value: Any) -> Any:

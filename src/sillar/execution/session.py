@@ -21,8 +21,8 @@ class DatabaseSession(Statements):
 
     Args:
         executor: the path of one database.
-        autobegin: the first statement begins a transaction, which :meth:`commit` or :meth:`rollback` ends; leaving ``async with`` commits,
-            or rolls back on an exception.
+        autobegin: the first statement begins a transaction, which :meth:`commit` or :meth:`rollback` ends; leaving
+            ``async with`` commits, or rolls back on an exception.
     """
 
     __slots__ = ("_autobegin", "_beginning", "_closed", "_connection", "_executor", "_transactions", "_unready")

@@ -30,11 +30,13 @@ class Statements(ABC):
     """Statements with ``:name`` parameters from a mapping, or with the engine's own placeholders from a list or tuple.
 
     Results come as dicts, or ``into=`` a dataclass, msgspec Struct, pydantic model, NamedTuple or scalar type. With
-    ``validate=True`` the type of every value is checked; pydantic models are always validated unless ``validate=False``.
-    ``timeout_seconds`` cancels the statement on the server; the deadline of the context holds besides.
+    ``validate=True`` the type of every value is checked; pydantic models are always validated unless
+    ``validate=False``. ``timeout_seconds`` cancels the statement on the server; the deadline of the context holds
+    besides.
 
-    All verbs raise errors of :mod:`sillar.errors`: ``ParameterError`` before anything is sent, ``StatementError`` for what the server
-    refuses, ``UnavailableError`` for what cannot be served now, ``ResultError`` for rows that do not fit.
+    All verbs raise errors of :mod:`sillar.errors`: ``ParameterError`` before anything is sent, ``StatementError`` for
+    what the server refuses, ``UnavailableError`` for what cannot be served now, ``ResultError`` for rows that do not
+    fit.
     """
 
     __slots__ = ()
@@ -210,9 +212,9 @@ class Statements(ABC):
     ) -> RowStream[Any]:
         """Run a statement and yield its rows as they come; memory is bounded by ``batch_rows``.
 
-        Use it as ``async with session.stream(...) as rows: async for row in rows``. Its connection is held until the block
-        ends. ``timeout_seconds`` bounds each batch. Outside a transaction, a statement that writes commits when its last row
-        was fetched; left before, it may be rolled back.
+        Use it as ``async with session.stream(...) as rows: async for row in rows``. Its connection is held until the
+        block ends. ``timeout_seconds`` bounds each batch. Outside a transaction, a statement that writes commits when
+        its last row was fetched; left before, it may be rolled back.
         """
         executor = self._executor
         executor.check_loop()

@@ -20,8 +20,8 @@ _Batches = AsyncGenerator[tuple[RowShape, Sequence[Any]], None]
 class RowStream(Generic[T]):
     """The rows of one statement, fetched in batches while they are consumed.
 
-    ``async with`` opens it and gives the connection back; ``async for`` inside yields rows, :meth:`batches` lists of rows. What
-    is observed as one execution is the time to the first batch.
+    ``async with`` opens it and gives the connection back; ``async for`` inside yields rows, :meth:`batches` lists of
+    rows. What is observed as one execution is the time to the first batch.
     """
 
     __slots__ = ("_args", "_batch_rows", "_batches", "_executor", "_first", "_into", "_leased", "_open_connection",
@@ -102,7 +102,9 @@ class RowStream(Generic[T]):
     async def _next(self) -> tuple[RowShape, Sequence[Any]] | None:
         batches = self._batches
         if batches is None:
-            raise UsageError("open the stream with `async with session.stream(...) as rows`, and use it inside that block")
+            raise UsageError(
+                "open the stream with `async with session.stream(...) as rows`, and use it inside that block"
+            )
         first, self._first = self._first, None
         if first is not None:
             return first

@@ -26,9 +26,9 @@ _GRACE_SECONDS: Final = 0.5  # that a caller waits for a rollback, though the de
 class Transaction(Statements):
     """A transaction of a session, or inside another one a savepoint.
 
-    ``async with session.transaction() as tx`` commits at the end of the block and rolls back on an exception. It holds one
-    connection from begin to end and belongs to one task at a time. A COMMIT in flight is never cancelled: the caller may
-    leave, the connection finishes it.
+    ``async with session.transaction() as tx`` commits at the end of the block and rolls back on an exception. It holds
+    one connection from begin to end and belongs to one task at a time. A COMMIT in flight is never cancelled: the
+    caller may leave, the connection finishes it.
     """
 
     __slots__ = ("_connection", "_executor", "_open", "_options", "_savepoint", "_session", "_started", "_unready")
@@ -59,7 +59,9 @@ class Transaction(Statements):
         if self._connection is not None:
             raise UsageError("a transaction object begins once; ask the session for a new one")
         if session._beginning:
-            raise UsageError("another task begins a transaction on this session; a session belongs to one task at a time")
+            raise UsageError(
+                "another task begins a transaction on this session; a session belongs to one task at a time"
+            )
         session._beginning = True
         try:
             if session._connection is None:
@@ -88,7 +90,9 @@ class Transaction(Statements):
 
     async def _begin_nested(self, outer: DriverConnection[Any]) -> None:
         if self._options != TransactionOptions():
-            raise UsageError("isolation, read_only and settings belong to the outermost transaction, this one is nested")
+            raise UsageError(
+                "isolation, read_only and settings belong to the outermost transaction, this one is nested"
+            )
         self._savepoint = f"sillar_{len(self._session._transactions)}"
         async with within_deadline("SAVEPOINT"):
             await outer.savepoint(self._savepoint)
@@ -114,8 +118,8 @@ class Transaction(Statements):
             await self._release(connection, self._savepoint)
         elif not await self._never_cancelled(self._commit(connection), remaining):
             raise CommitUnknownError(
-                "the deadline of this context passed while COMMIT was in flight; it goes on without its caller, and may or"
-                " may not be applied"
+                "the deadline of this context passed while COMMIT was in flight; it goes on without its caller, and"
+                " may or may not be applied"
             ).at(database=self._executor.name, node=connection.address)
 
     async def rollback(self) -> None:

@@ -32,7 +32,9 @@ class StatementLog:
     def executed(self, execution: Execution, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, asyncio.CancelledError):
             _log.warning("statement failed", **_event(execution), error=type(error).__name__, **_code(error))
-        elif execution.duration_seconds - execution.waited_seconds >= self._slow_seconds.get(execution.database, _NEVER):
+        elif execution.duration_seconds - execution.waited_seconds >= self._slow_seconds.get(
+            execution.database, _NEVER
+        ):
             _log.warning("slow statement", **_event(execution))
         elif self._everything:
             _log.debug("statement", **_event(execution))

@@ -1,6 +1,7 @@
 """Metrics for Prometheus, read from the counters when they are scraped: an execution costs nothing more.
 
-A process has one collector. Prometheus' multiprocess mode does not support custom collectors: with several workers, scrape each.
+A process has one collector. Prometheus' multiprocess mode does not support custom collectors: with several workers,
+scrape each.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from sillar.query.statement import Parameters
 class DatabaseConnection:
     """The lease of one connection.
 
-    Statements run on it in order, one at a time. Release it with :meth:`release`, ``async with``, or ``pool.release(lease)``;
-    afterwards every method raises :class:`UsageError`. For typed results use a session.
+    Statements run on it in order, one at a time. Release it with :meth:`release`, ``async with``, or
+    ``pool.release(lease)``; afterwards every method raises :class:`UsageError`. For typed results use a session.
     """
 
     __slots__ = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE = f"{Path(__file__).resolve().parents[1]}/"
 
 
 def calling_place() -> str:
@@ -16,4 +16,4 @@ def calling_place() -> str:
         if not filename.startswith(_PACKAGE) and not filename.endswith("contextlib.py"):
             break
         frame = frame.f_back
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"

@@ -1,8 +1,8 @@
 """The connection pool for engines whose driver has none of its own.
 
-Semantics after HikariCP, psycopg_pool and puddle: callers wait for the pool, never for a connect; the queue is first come,
-first served and bounded; a connect is never cancelled by a caller that leaves; a connection in an unknown state is
-restored before anybody gets it, or closed.
+Semantics after HikariCP, psycopg_pool and puddle: callers wait for the pool, never for a connect; the queue is first
+come, first served and bounded; a connect is never cancelled by a caller that leaves; a connection in an unknown state
+is restored before anybody gets it, or closed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class ConnectionPool:
         config: limits and times; all of them can be changed while running with :meth:`resize`.
         adapter: opens the connections.
         name: configured name of the database, for messages.
-        open_connection: opens a connection, where it is not ``adapter.open_connection`` (fresh credentials, another node).
+        open_connection: opens a connection, where it is not ``adapter.open_connection`` (fresh credentials, another
+            node).
         random: where jitter comes from.
 
     A connection is *clean* when it is released without ``dirty``, outside a transaction: it goes to the next caller at
@@ -99,8 +100,8 @@ class ConnectionPool:
     async def open(self) -> None:
         """Open the pool in the running loop.
 
-        With ``on_unavailable="fail"`` one connection is opened first, and its failure raised; with ``"wait"`` the pool opens at
-        once and keeps trying in the background.
+        With ``on_unavailable="fail"`` one connection is opened first, and its failure raised; with ``"wait"`` the pool
+        opens at once and keeps trying in the background.
 
         Raises:
             ConnectError: the server cannot be reached or refuses, and the configuration says to fail.
@@ -121,7 +122,8 @@ class ConnectionPool:
         """Refuse new callers, wait for leases to come back, then close everything.
 
         Args:
-            drain_seconds: how long to wait; None is the configured ``drain_timeout``. Leases still out then are terminated.
+            drain_seconds: how long to wait; None is the configured ``drain_timeout``. Leases still out then are
+                terminated.
         """
         if self._loop is None:
             return
@@ -574,9 +576,9 @@ class ConnectionPool:
             waiter.future.cancel()
             self._waiting.leave(waiter)
             raise NestedAcquireError(
-                f"{self._numbers()}; all connections are held by tasks that wait for another one, so none would ever come"
-                f" free; this task holds {len(held)} (leased at {', '.join(held)}); use the connection or transaction that is"
-                " open instead of acquiring a second one"
+                f"{self._numbers()}; all connections are held by tasks that wait for another one, so none would ever"
+                f" come free; this task holds {len(held)} (leased at {', '.join(held)}); use the connection or"
+                " transaction that is open instead of acquiring a second one"
             ).at(database=self.name)
 
     def _retire(self, connection: DriverConnection[Any]) -> None:
@@ -623,7 +625,7 @@ class ConnectionPool:
             return
         for connection in self._leased:
             age = now - connection.borrowed_at
-            if limit < age and not connection.kept.get("leak_reported") == connection.borrowed_at:
+            if limit < age and connection.kept.get("leak_reported") != connection.borrowed_at:
                 connection.kept["leak_reported"] = connection.borrowed_at
                 _log.warning(
                     "possible leak: a lease is out for long",

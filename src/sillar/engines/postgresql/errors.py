@@ -47,7 +47,8 @@ def statement_error(
 
 
 def refused_by_driver(error: BaseException) -> bool:
-    """Whether asyncpg itself refused a parameter, so that nothing was sent. (Its error is one of the server's classes.)"""
+    """Whether asyncpg itself refused a parameter, so that nothing was sent. (Its error is one of the server's
+    classes.)"""
     return isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and "query argument" in str(error)
 
 
@@ -93,7 +94,9 @@ def _server_error(error: asyncpg.PostgresError, safe_to_retry: bool) -> errors.D
     if code == "57P03":
         return errors.ConnectError(f"the server does not take connections now: {message}")
     if code in ("42P08", "42P18"):
-        return errors.ParameterError(f"{message}: say its type in the statement (CAST(:name AS type)), or use two names")
+        return errors.ParameterError(
+            f"{message}: say its type in the statement (CAST(:name AS type)), or use two names"
+        )
     kind: type[errors.StatementError]
     if code == "57014":
         if "statement timeout" in message:
@@ -174,7 +177,8 @@ def _connect_error(error: BaseException, address: str) -> errors.DatabaseError |
         return errors.ConnectError(f"{address}: {message} [{code}]")
     if isinstance(error, ssl.SSLCertVerificationError):
         return errors.CertificateError(
-            f"the certificate of {address} is not trusted: {error.verify_message}; give the right ca_file or server_hostname"
+            f"the certificate of {address} is not trusted: {error.verify_message};"
+            " give the right ca_file or server_hostname"
         )
     if isinstance(error, ssl.SSLError):
         return errors.CertificateError(f"TLS with {address} failed: {error.reason or error}")

@@ -1,4 +1,5 @@
-"""The private names of asyncpg that Sillar needs, in one place; a contract test holds them at both ends of the supported range."""
+"""The private names of asyncpg that Sillar needs, in one place; a contract test holds them at both ends of the
+supported range."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from asyncpg.transaction import Transaction, TransactionState
 
 
 class GatedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no annotations for subclassing
-    """An asyncpg connection whose cancel requests, each a new socket, pass a gate shared with the handshakes of its node.
+    """An asyncpg connection whose cancel requests, each a new socket, pass a gate shared with the handshakes of its
+    node.
 
-    It remembers what its users have changed in asyncpg's own objects, so that it can be undone before somebody else has it.
+    It remembers what its users have changed in asyncpg's own objects, so that it can be undone before somebody else has
+    it.
     """
 
     sillar_gate: asyncio.Semaphore | None = None

@@ -26,7 +26,12 @@ from sillar.testing.servers.tree import MARKER, TREES, Tree, servers_folder
 PACKAGES = ("postgresql", "mariadb-server", "redis-server", "pgbouncer", "mmdebstrap", "openssl")
 LOCK = Path("/run/sillar-servers-install.lock")
 UNITS = Path("/lib/systemd/system")
-SERVICES = {"postgresql": "postgresql", "mariadb-server": "mariadb", "redis-server": "redis-server", "pgbouncer": "pgbouncer"}
+SERVICES = {
+    "postgresql": "postgresql",
+    "mariadb-server": "mariadb",
+    "redis-server": "redis-server",
+    "pgbouncer": "pgbouncer",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 MIRROR_VARIABLE = "SILLAR_DEBIAN_MIRROR"
 DEVICES = {"null": 3, "zero": 5, "random": 8, "urandom": 9}
