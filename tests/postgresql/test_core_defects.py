@@ -25,6 +25,7 @@ from sillar.errors import (
     UniqueViolationError,
     UsageError,
 )
+from sillar.query.functions import POSTGRESQL_FUNCTIONS, WRITING_FUNCTIONS
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
 
@@ -438,3 +439,24 @@ async def test_what_is_kept_prepared_for_bulk_inserts_is_bounded(open_manager: O
     manager.pools["default"].release_connection(connection)
     for name in names:
         await session.execute(f"DROP TABLE {name}")
+
+
+async def test_the_functions_taken_for_harmless_are_postgresqls_own(postgresql18: PostgreSQLServer) -> None:
+    connection = await asyncpg.connect(postgresql18.superuser_url)
+    try:
+        functions = dict(
+            await connection.fetch(
+                "SELECT proname, bool_or(provolatile = 'v') FROM pg_proc"
+                " WHERE pronamespace = 'pg_catalog'::regnamespace GROUP BY 1"
+            )
+        )
+        words = {row["word"] for row in await connection.fetch("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")}
+    finally:
+        await connection.close()
+    of_extensions, in_names_of_types = {"similarity", "word_similarity", "uuid_generate_v4"}, {"double", "varying"}
+    assert POSTGRESQL_FUNCTIONS - functions.keys() - words == of_extensions | in_names_of_types
+    volatile = {name for name in POSTGRESQL_FUNCTIONS if functions.get(name)}
+    harmless = {"clock_timestamp", "gen_random_uuid", "pg_sleep", "random", "uuidv4", "uuidv7"}
+    looking = {name for name in volatile if name.startswith("pg_") and name.endswith(("_lsn", "_size", "_recovery"))}
+    assert volatile == harmless | looking | {"nextval"}
+    assert "nextval" in WRITING_FUNCTIONS

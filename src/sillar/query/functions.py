@@ -1,6 +1,7 @@
 """Names that may stand before an opening parenthesis without leaving a trace in the session.
 
-A function that is missing here only costs a reset round trip; one that is wrongly here would leak session state from one
+A function that is missing here only costs a reset round trip; one that is wrongly here would leak session state from
+one
 caller to the next. When in doubt, leave it out.
 """
 
@@ -9,12 +10,73 @@ from __future__ import annotations
 from typing import Final
 
 KEYWORDS_BEFORE_PARENTHESIS: Final = frozenset(
-    """
-    all and any array as between by case conflict cross cube distinct else except exists filter from full group having
-    in inner intersect interval into is join key lateral left like limit matched materialized natural not offset on or
-    order outer over partition recursive returning right rollup row select set sets some then union unique update using
-    values when where window with within index replace
-    """.split()
+    [
+        "all",
+        "and",
+        "any",
+        "array",
+        "as",
+        "between",
+        "by",
+        "case",
+        "conflict",
+        "cross",
+        "cube",
+        "distinct",
+        "else",
+        "except",
+        "exists",
+        "filter",
+        "from",
+        "full",
+        "group",
+        "having",
+        "in",
+        "inner",
+        "intersect",
+        "interval",
+        "into",
+        "is",
+        "join",
+        "key",
+        "lateral",
+        "left",
+        "like",
+        "limit",
+        "matched",
+        "materialized",
+        "natural",
+        "not",
+        "offset",
+        "on",
+        "or",
+        "order",
+        "outer",
+        "over",
+        "partition",
+        "recursive",
+        "returning",
+        "right",
+        "rollup",
+        "row",
+        "select",
+        "set",
+        "sets",
+        "some",
+        "then",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "when",
+        "where",
+        "window",
+        "with",
+        "within",
+        "index",
+        "replace",
+    ]
 )
 
 _TYPES = """
@@ -22,7 +84,8 @@ _TYPES = """
     timestamp timestamptz timetz varbinary varbit varchar varying precision binary text
 """
 _AGGREGATES_AND_WINDOWS = """
-    array_agg avg bit_and bit_or bool_and bool_or corr count cume_dist dense_rank every first_value group_concat grouping
+    array_agg avg bit_and bit_or bool_and bool_or corr count cume_dist dense_rank every first_value group_concat
+    grouping
     json_agg json_array_agg json_arrayagg json_group_array json_group_object json_object_agg json_objectagg jsonb_agg
     jsonb_object_agg lag last_value lead max median min mode nth_value ntile percent_rank percentile_cont
     percentile_disc rank row_number std stddev stddev_pop stddev_samp string_agg sum total var_pop var_samp variance
@@ -77,3 +140,23 @@ _SERVER = """
 HARMLESS_FUNCTIONS: Final = frozenset(
     " ".join((_TYPES, _AGGREGATES_AND_WINDOWS, _VALUES, _STRINGS, _TIMES, _STRUCTURES, _SERVER)).split()
 )
+
+_NOT_IN_POSTGRESQL = """
+    adddate addtime against bin_to_uuid bm25 changes connection_id curdate curtime database date_format date_sub datediff
+    datetime day dayname dayofmonth dayofweek dayofyear elt field find_in_set found_rows from_base64 from_unixtime glob
+    group_concat hex highlight hour if ifnull iif insert instr json_array_agg json_contains json_contains_path json_depth
+    json_extract json_group_array json_group_object json_insert json_keys json_length json_merge_patch
+    json_merge_preserve json_overlaps json_patch json_pretty json_quote json_remove json_replace json_search json_set
+    json_tree json_type json_unquote json_valid jsonb julianday last_day last_insert_id last_insert_rowid lcase locate
+    log2 match median microsecond minute month monthname nvarchar period_diff printf quarter quote rand row_count schema
+    sec_to_time second sha1 sha2 sleep snippet soundex sqlite_version std str_to_date strftime subdate substring_index
+    sysdate time_format timediff timestampadd timestampdiff to_base64 to_days total total_changes truncate typeof ucase
+    unhex unicode unix_timestamp unixepoch utc_date utc_time utc_timestamp uuid uuid_to_bin varbinary week weekday
+    weekofyear year yearweek
+"""
+
+POSTGRESQL_FUNCTIONS: Final = HARMLESS_FUNCTIONS - frozenset(_NOT_IN_POSTGRESQL.split())
+"""Those of PostgreSQL: a function of another name is one that a user has written, and may do anything."""
+
+WRITING_FUNCTIONS: Final = frozenset({"nextval", "txid_current"})
+"""Those among them that write, so that no replica can run them: no trace in the session, but no read either."""

@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sillar.errors import ParameterError
-from sillar.query.functions import HARMLESS_FUNCTIONS, KEYWORDS_BEFORE_PARENTHESIS
+from sillar.query.functions import HARMLESS_FUNCTIONS, KEYWORDS_BEFORE_PARENTHESIS, WRITING_FUNCTIONS
 
 
 class Placeholder(Enum):
@@ -32,9 +33,12 @@ class LexicalRules:
     Attributes:
         placeholder: how the driver spells parameters.
         backslash_escapes: whether a backslash escapes the next character of a string (MySQL).
-        dollar_quotes: whether ``$tag$ … $tag$`` quotes a string (PostgreSQL).
-        hash_comments: whether ``#`` begins a comment (MySQL).
+        dollar_quotes: whether ``$tag$ … $tag$`` and ``E'…'`` quote strings, block comments nest, and a carriage return
+            ends a line comment, too (PostgreSQL).
+        hash_comments: whether ``#`` begins a comment, ``--`` only before white space, and ``/*! … */`` is executed
+            (MySQL).
         user_variables: whether ``@name`` is a variable of the session (MySQL).
+        functions: names that may stand before an opening parenthesis.
     """
 
     placeholder: Placeholder
@@ -42,6 +46,7 @@ class LexicalRules:
     dollar_quotes: bool = False
     hash_comments: bool = False
     user_variables: bool = False
+    functions: frozenset[str] = HARMLESS_FUNCTIONS
 
 
 class StatementText:
@@ -55,6 +60,8 @@ class StatementText:
         is_read: it certainly does not write.
         is_clean: it certainly leaves nothing behind in the session (no SET, lock, LISTEN, temporary table, …).
         is_single: it holds one statement.
+        is_atomic: it certainly is applied as a whole or not at all: one statement, and no procedure, which may commit
+            inside.
         touches_prepared: it may have changed the session's prepared statements.
     """
 
@@ -62,6 +69,7 @@ class StatementText:
         "_fingerprint",
         "_pieces",
         "_tokens",
+        "is_atomic",
         "is_clean",
         "is_read",
         "is_single",
@@ -83,14 +91,17 @@ class StatementText:
         words = [text.lower() for kind, text in self._tokens if kind == "word"]
         self.verb = words[0] if words else ""
         self.is_single = _is_single(self._tokens)
-        harmless = self.is_single and _only_harmless_calls(self._tokens)
+        hidden = any(kind == "executable" for kind, _ in self._tokens)
+        harmless = self.is_single and not hidden and _only_harmless_calls(self._tokens, rules.functions)
         stored = "into" in words and self.verb in _QUERIES  # SELECT … INTO creates a table (or sets a variable)
+        stored = stored or (self.verb in _EXPLAINING and not _EXECUTED_BY_EXPLAIN.isdisjoint(words))
         variables = rules.user_variables and any(kind == "variable" for kind, _ in self._tokens)
-        writes = not _WRITING_WORDS.isdisjoint(words)
+        writes = not _WRITING_WORDS.isdisjoint(words) or {"next", "value"}.issubset(words)
         locks = "for" in words and not _LOCKING_WORDS.isdisjoint(words)
         self.is_clean = harmless and not stored and not variables and self.verb in (_QUERIES | _WRITES)
         self.is_read = harmless and not stored and not variables and not writes and not locks and self.verb in _QUERIES
-        self.touches_prepared = not self.is_single or self.verb in {"prepare", "deallocate", "discard"}
+        self.is_atomic = self.is_single and not hidden and self.verb in (_QUERIES | _WRITES | _DEFINITIONS)
+        self.touches_prepared = not self.is_single or hidden or self.verb in {"prepare", "deallocate", "discard"}
 
     def bind(self, params: Mapping[str, Any]) -> list[Any]:
         """The parameter values in the order of the driver's placeholders.
@@ -143,6 +154,9 @@ class StatementText:
         return f"StatementText({self.fingerprint!r})"
 
 
+TextT = TypeVar("TextT", bound=StatementText)
+
+
 class StatementTexts:
     """The scanned texts of one engine; bounded, the oldest leaves first."""
 
@@ -159,10 +173,7 @@ class StatementTexts:
         text = self._texts.get(source)
         if text is None:
             self.misses += 1
-            text = StatementText(source, self.rules)
-            if len(self._texts) >= self._size_max:
-                del self._texts[next(iter(self._texts))]
-            self._texts[source] = text
+            text = self._keep(source, StatementText(source, self.rules))
         else:
             self.hits += 1
         return text
@@ -200,62 +211,99 @@ class StatementTexts:
             text = StatementText(source, self.rules)
             text.sql, text.names, text.unique_names = source, (), frozenset()
             text._pieces = [piece for _, piece in text._tokens]
+            self._keep(key, text)
+        return text
+
+    def _keep(self, key: str, text: TextT) -> TextT:
+        if len(key) <= _KEPT_LENGTH_MAX:
+            if len(self._texts) >= self._size_max:
+                del self._texts[next(iter(self._texts))]
             self._texts[key] = text
         return text
 
 
 _QUERIES: Final = frozenset({"select", "values", "table", "with", "show", "explain", "describe", "desc"})
 _WRITES: Final = frozenset({"insert", "update", "delete", "merge", "replace"})
-_WRITING_WORDS: Final = frozenset({"insert", "update", "delete", "merge", "replace", "analyze", "truncate", "call"})
-_LOCKING_WORDS: Final = frozenset({"update", "share", "nokey"})
-
-_TOKEN: Final = re.compile(
-    r"""
-      (?P<space>\s+)
-    | (?P<comment>--[^\n]*|/\*.*?\*/|\#[^\n]*)
-    | (?P<string>[nNbBxX]?'(?:[^']|'')*')
-    | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
-    | (?P<dollar>\$(?P<tag>[A-Za-z_]\w*)?\$.*?\$(?P=tag)\$|\$\$.*?\$\$)
-    | (?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`)
-    | (?P<cast>::)
-    | (?P<name>(?<![\w:\])]):[A-Za-z_]\w*)
-    | (?P<native>\$\d+|%s|\?\d*)
-    | (?P<variable>@{1,2}[A-Za-z_][\w.$]*)
-    | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)
-    | (?P<word>[^\W\d][\w$]*)
-    | (?P<end>;)
-    | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
+_EXPLAINING: Final = frozenset({"explain", "describe", "desc"})
+_EXECUTED_BY_EXPLAIN: Final = frozenset({"create", "declare", "execute", "refresh"})
+_DEFINITIONS: Final = frozenset({"create", "alter", "drop", "truncate", "comment", "grant", "revoke", "refresh"})
+_WRITING_WORDS: Final = WRITING_FUNCTIONS | frozenset(
+    {"insert", "update", "delete", "merge", "replace", "analyze", "analyse", "truncate", "call"}
 )
-_BACKSLASH_STRING: Final = re.compile(r"""[nNbBxX]?'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*\"""", re.DOTALL)
+_LOCKING_WORDS: Final = frozenset({"update", "share", "nokey"})
+_KEPT_LENGTH_MAX: Final = 100_000
+"""Characters: longer texts are rare and hardly ever the same again, and their tokens take fifty times their length."""
+
+_NATIVE: Final = {Placeholder.DOLLAR: r"\$\d+", Placeholder.NUMBERED: r"\?\d*", Placeholder.FORMAT: r"%s"}
+_LETTER: Final = r"(?:[^\W\d]|[^\x00-\x7f])"
+_FOLLOWING: Final = r"(?:\w|[^\x00-\x7f])"
+
+
+@cache
+def _pattern(rules: LexicalRules) -> re.Pattern[str]:
+    """The tokens of a dialect. Block comments of PostgreSQL nest, which is not for a regular expression."""
+    comments = [r"--[^\n]*"]
+    quotes = [r"[nNbBxX]?'[^']*(?:''[^']*)*'"]
+    quoted, variable = r'"[^"]*(?:""[^"]*)*"|`[^`]*(?:``[^`]*)*`', r"@{1,2}[A-Za-z_][\w.$]*"
+    if rules.dollar_quotes:
+        quoted, variable = r'"[^"]*(?:""[^"]*)*"', r"(?!)"  # ` and @ are letters of operators
+        comments = [r"--[^\n\r]*"]
+        quotes.append(r"[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'")
+        quotes.append(rf"\$(?P<tag>(?:{_LETTER}{_FOLLOWING}*)?)\$.*?\$(?P=tag)\$")
+    else:
+        comments.append(r"/\*.*?(?:\*/|\Z)")
+    if rules.hash_comments:
+        comments[0] = r"--(?=[\x00-\x20\x7f]|\Z)[^\n]*"
+        comments.append(r"\#[^\n]*")
+    if rules.backslash_escapes:
+        quotes = [r"""[nNbBxX]?'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'|"[^"\\]*(?:(?:\\.|"")[^"\\]*)*\""""]
+    alternatives = (
+        ("space", r"[ \t\n\r\f\v]+"),
+        ("executable", r"/\*M?!.*?(?:\*/|\Z)" if rules.hash_comments else r"(?!)"),
+        ("comment", "|".join(comments)),
+        ("string", "|".join(quotes)),
+        ("quoted", quoted),
+        ("cast", r"::"),
+        ("name", r"(?<![\w:\])]):[A-Za-z_]\w*"),
+        ("native", _NATIVE[rules.placeholder]),
+        ("variable", variable),
+        ("number", r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+"),
+        ("word", rf"{_LETTER}(?:{_FOLLOWING}|\$)*"),
+        ("end", r";"),
+        ("other", r"."),
+    )
+    return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in alternatives), re.DOTALL)
+
+
+_RENDERED: Final = re.compile(r"[$?]\d+|%s")
+_COMMENT_BOUND: Final = re.compile(r"/\*|\*/")
 
 
 def _tokens(source: str, rules: LexicalRules) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
+    match_token = _pattern(rules).match
     position, length = 0, len(source)
     while position < length:
-        match = _BACKSLASH_STRING.match(source, position) if rules.backslash_escapes else None
-        if match is not None:
-            kind = "string"
+        if rules.dollar_quotes and source.startswith("/*", position):
+            kind, end = "comment", _end_of_nested_comment(source, position)
         else:
-            match = _TOKEN.match(source, position)
+            match = match_token(source, position)
             assert match is not None  # the last alternative takes any character
-            kind = match.lastgroup or "other"
+            kind, end = match.lastgroup or "other", match.end()
             if kind == "tag":
-                kind = "dollar"
-        text = match.group()
-        if (kind == "dollar" and not rules.dollar_quotes) or (
-            kind == "comment" and text[0] == "#" and not rules.hash_comments
-        ):
-            kind, text = "other", text[0]
-        elif kind == "comment" and text.startswith("/*!"):
-            kind = "word"  # MySQL executes these
-        elif kind in ("escaped", "dollar"):
-            kind = "string"
-        found.append((kind, text))
-        position += len(text)
+                kind = "string"
+        found.append((kind, source[position:end]))
+        position = end
     return tuple(found)
+
+
+def _end_of_nested_comment(source: str, position: int) -> int:
+    depth = 0
+    for bound in _COMMENT_BOUND.finditer(source, position):
+        depth += 1 if bound.group() == "/*" else -1
+        if depth == 0:
+            return bound.end()
+    return len(source)
 
 
 def _render(tokens: Sequence[tuple[str, str]], placeholder: Placeholder) -> tuple[list[str], tuple[str, ...]]:
@@ -287,13 +335,15 @@ def _is_single(tokens: Sequence[tuple[str, str]]) -> bool:
     return True
 
 
-def _only_harmless_calls(tokens: Sequence[tuple[str, str]]) -> bool:
+def _only_harmless_calls(tokens: Sequence[tuple[str, str]], functions: frozenset[str]) -> bool:
     """Whether every ``name(`` is a keyword, the column list of an INSERT, or a function on the list."""
     solid = [(kind, text.lower()) for kind, text in tokens if kind not in ("space", "comment")]
     for index, (kind, text) in enumerate(solid):
         if text != "(" or kind != "other" or index == 0:
             continue
         before_kind, before = solid[index - 1]
+        if before_kind == "string":  # a quoted name, in one dialect or another
+            return False
         if before_kind not in ("word", "quoted"):
             continue
         start = index - 1
@@ -303,7 +353,7 @@ def _only_harmless_calls(tokens: Sequence[tuple[str, str]]) -> bool:
             continue
         if before in KEYWORDS_BEFORE_PARENTHESIS and start == index - 1:
             continue
-        if before not in HARMLESS_FUNCTIONS or (start != index - 1 and solid[start][1] != "pg_catalog"):
+        if before not in functions or (start != index - 1 and solid[start][1] != "pg_catalog"):
             return False
     return True
 
@@ -313,6 +363,8 @@ def _fingerprint(tokens: Sequence[tuple[str, str]]) -> str:
     for kind, text in tokens:
         if kind in ("space", "comment"):
             parts.append(" ")
+        elif kind == "executable":
+            parts.append("/*! ? */")
         elif kind in ("string", "number", "name", "native"):
             parts.append("?")
         elif kind != "end":

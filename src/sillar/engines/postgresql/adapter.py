@@ -15,6 +15,7 @@ from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.engines.postgresql.errors import connect_error
 from sillar.engines.postgresql.session import GatedConnection
+from sillar.query.functions import POSTGRESQL_FUNCTIONS
 from sillar.query.statement import Parameters
 from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
 
@@ -29,6 +30,9 @@ _ABSENT: Final = frozenset(
 )
 
 
+LEXICAL_RULES: Final = LexicalRules(Placeholder.DOLLAR, dollar_quotes=True, functions=POSTGRESQL_FUNCTIONS)
+
+
 class PostgreSQLAdapter(DatabaseAdapter):
     """PostgreSQL, driven by asyncpg."""
 
@@ -41,7 +45,7 @@ class PostgreSQLAdapter(DatabaseAdapter):
         if not isinstance(config, PostgreSQLConfig):
             raise errors.UsageError(f"PostgreSQLAdapter takes a PostgreSQLConfig, not {type(config).__name__}")
         self._options = config.connection_options
-        self._statements = StatementTexts(LexicalRules(Placeholder.DOLLAR, dollar_quotes=True))
+        self._statements = StatementTexts(LEXICAL_RULES)
         self._gate: asyncio.Semaphore | None = None
         self.address = str(config.addresses[0])
 
@@ -115,7 +119,8 @@ class PostgreSQLAdapter(DatabaseAdapter):
 
 
 class _SourceAddressLoop:
-    """The running loop, except that its TCP connections start from a given local address: asyncpg has no argument for it."""
+    """The running loop, except that its TCP connections start from a given local address: asyncpg has no argument for
+    it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source_address: str) -> None:
         self._loop, self._source_address = loop, source_address

@@ -74,7 +74,12 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     # --- statements -------------------------------------------------------------------------------------------------
 
     async def fetch(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
+        self,
+        statement: StatementText,
+        args: Sequence[Any],
+        timeout_seconds: float | None = None,
+        *,
+        _again: bool = False,
     ) -> tuple[RowShape, Sequence[Any]]:
         prepared = self._prepared.get(statement.sql)
         if not statement.is_clean:
@@ -92,7 +97,12 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         return prepared.shape, rows
 
     async def fetch_row(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
+        self,
+        statement: StatementText,
+        args: Sequence[Any],
+        timeout_seconds: float | None = None,
+        *,
+        _again: bool = False,
     ) -> tuple[RowShape, Any | None]:
         prepared = self._prepared.get(statement.sql)
         if not statement.is_clean:
@@ -110,7 +120,12 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         return prepared.shape, rows[0] if prepared.decode is None else prepared.decode(rows[0])
 
     async def run(
-        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None, *, _again: bool = False
+        self,
+        statement: StatementText,
+        args: Sequence[Any],
+        timeout_seconds: float | None = None,
+        *,
+        _again: bool = False,
     ) -> Reply:
         if not statement.is_clean:
             self._mark(statement)
@@ -296,8 +311,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         self.in_transaction = False
         if answer == "ROLLBACK":
             raise errors.UnknownStatementError(
-                "COMMIT was answered with ROLLBACK: an earlier statement of the transaction had failed; run what may fail in"
-                " a nested transaction",
+                "COMMIT was answered with ROLLBACK: an earlier statement of the transaction had failed; run what may"
+                " fail in a nested transaction",
                 code="25P02",
             ).at(node=self.address)
         if self.raw.sillar_warned_by == "SyncRepWaitForLSN":
@@ -305,8 +320,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
 
     def _commit_unknown(self, what: str) -> errors.DatabaseError:
         return errors.CommitUnknownError(
-            f"COMMIT was sent to {self.address} and {what}; the transaction may or may not have been applied, or may not"
-            " outlive a failover: look before you run it again"
+            f"COMMIT was sent to {self.address} and {what}; the transaction may or may not have been applied, or may"
+            " not outlive a failover: look before you run it again"
         ).at(node=self.address)
 
     async def rollback(self) -> None:
@@ -334,7 +349,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
 
     @property
     def driver_transaction(self) -> Any:
-        """asyncpg's object of the transaction that is open, or None: another consumer of this connection nests in it."""
+        """asyncpg's object of the transaction that is open, or None: another consumer of this connection nests in
+        it."""
         return self._transaction
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -431,7 +447,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             quoted = ".".join(identifier(part) for part in table.split("."))
             names = ", ".join(identifier(column) for column in columns)
             try:
-                raw = await self.raw.prepare(f"SELECT {names} FROM {quoted} WHERE false", timeout=timeout_seconds)
+                sql = f"SELECT {names} FROM {quoted} WHERE false"  # noqa: S608 - quoted identifiers
+                raw = await self.raw.prepare(sql, timeout=timeout_seconds)
             except BaseException as error:
                 self._raise(error, None, timeout_seconds)
             prepared = PreparedStatement(raw)
@@ -450,7 +467,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         except BaseException as error:
             self._raise(error, None, None)
 
-    async def _failed(
+    async def _failed(  # noqa: RET503 - _raise never returns
         self,
         error: BaseException,
         statement: StatementText,
@@ -462,8 +479,8 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
     ) -> Sequence[Any]:
         """Return the parameters to run the statement with once more, or raise.
 
-        Once more: after DDL of somebody else has outdated a kept plan or somebody has dropped it (nothing was executed),
-        and with enums and Json unwrapped where the driver refused them (nothing was sent). With ``restart`` the
+        Once more: after DDL of somebody else has outdated a kept plan or somebody has dropped it (nothing was
+        executed), and with enums and Json unwrapped where the driver refused them (nothing was sent). With ``restart`` the
         transaction holds nothing but this statement, and is begun anew. ``again``: this was the second run already.
         """
         if isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError)):

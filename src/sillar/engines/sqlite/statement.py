@@ -122,12 +122,6 @@ class SQLiteStatements(StatementTexts):
         assert isinstance(text, SQLiteStatement)
         return text
 
-    def _keep(self, key: str, text: SQLiteStatement) -> SQLiteStatement:
-        if len(self._texts) >= self._size_max:
-            del self._texts[next(iter(self._texts))]
-        self._texts[key] = text
-        return text
-
 
 def split_script(script: str) -> Iterator[str]:
     """The statements of a script, each with its semicolon; a trigger's body stays in one piece."""
