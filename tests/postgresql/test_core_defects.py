@@ -450,7 +450,9 @@ async def test_the_functions_taken_for_harmless_are_postgresqls_own(postgresql18
                 " WHERE pronamespace = 'pg_catalog'::regnamespace GROUP BY 1"
             )
         )
-        words = {row["word"] for row in await connection.fetch("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")}
+        words = {
+            row["word"] for row in await connection.fetch("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")
+        }
     finally:
         await connection.close()
     of_extensions, in_names_of_types = {"similarity", "word_similarity", "uuid_generate_v4"}, {"double", "varying"}

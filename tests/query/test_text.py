@@ -70,7 +70,8 @@ def test_what_is_known_of_a_statement(source: str, reads: bool, clean: bool) -> 
 
 
 @pytest.mark.parametrize(
-    "source", ["SELECT @a := 1", "SELECT get_lock('a', 1)", "SELECT 1 INTO @x", "SELECT /*!50000 SQL_NO_CACHE */ sleep(0), f(1)"]
+    "source",
+    ["SELECT @a := 1", "SELECT get_lock('a', 1)", "SELECT 1 INTO @x", "SELECT /*!50000 SQL_NO_CACHE */ sleep(0), f(1)"],
 )
 def test_what_leaves_a_trace_in_a_mysql_session(source: str) -> None:
     assert not StatementTexts(MYSQL).get(source).is_clean

@@ -16,8 +16,8 @@ class Query:
 
     Args:
         statement: SQL text, or a document command for a document database.
-        params: a mapping fills ``:name`` placeholders, which work on every SQL engine; a sequence fills the engine's own
-            placeholders (``$1``, ``%s``, ``?``), and the text is sent as it stands.
+        params: a mapping fills ``:name`` placeholders, which work on every SQL engine; a sequence fills the engine's
+            own placeholders (``$1``, ``%s``, ``?``), and the text is sent as it stands.
         database: configured name of the database; None is the default one.
         timeout_seconds: how long it may run; None leaves the configured limit.
     """
