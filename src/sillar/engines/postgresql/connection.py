@@ -480,8 +480,9 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         """Return the parameters to run the statement with once more, or raise.
 
         Once more: after DDL of somebody else has outdated a kept plan or somebody has dropped it (nothing was
-        executed), and with enums and Json unwrapped where the driver refused them (nothing was sent). With ``restart`` the
-        transaction holds nothing but this statement, and is begun anew. ``again``: this was the second run already.
+        executed), and with enums and Json unwrapped where the driver refused them (nothing was sent). With ``restart``
+        the transaction holds nothing but this statement, and is begun anew. ``again``: this was the second run
+        already.
         """
         if isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError)):
             self._prepared.pop(statement.sql, None)
