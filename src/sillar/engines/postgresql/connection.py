@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from typing import Any, Final, NoReturn
-from uuid import UUID
+from typing import Any
 
 import asyncpg
 
 from sillar import errors
-from sillar.capabilities import Capabilities, Capability
 from sillar.engines.connection import (
-    DEFAULT_TRANSACTION,
-    DriverConnection,
-    NodeRole,
-    NodeStatus,
     Reply,
     RowShape,
-    TransactionOptions,
 )
-from sillar.engines.postgresql import session
-from sillar.engines.postgresql.errors import is_lost, refused_by_driver, statement_error
+from sillar.engines.postgresql.errors import refused_by_driver
 from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set, run_each
-from sillar.engines.postgresql.values import identifier, literal, parameter_encoder, plain_parameters, row_decoder
+from sillar.engines.postgresql.prepared import PreparedStatement
+from sillar.engines.postgresql.server_session import ServerSession
+from sillar.engines.postgresql.values import identifier, parameter_encoder, plain_parameters
 from sillar.query.text import StatementText
 
-_NUMERIC: Final = 1700  # oid of numeric, which sum(bigint) and avg(int) give, too
-_NATIVE: Final[frozenset[type]] = frozenset(
-    {int, float, str, bytes, bool, Decimal, UUID, datetime, date, time, timedelta, list, dict}
-)
-_ROLLBACK_SECONDS: Final = 5.0
-_RESET: Final = (
-    "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
-    " DISCARD TEMP; DISCARD SEQUENCES"
-)
 
-
-class PreparedStatement:
-    """A statement kept prepared on one connection, with what its types need."""
-
-    __slots__ = ("decode", "encode", "raw", "shape", "state")
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-        self.state = session.state(raw)
-        attributes = raw.get_attributes()
-        decimals = frozenset(attribute.name for attribute in attributes if attribute.type.oid == _NUMERIC)
-        self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE, decimals)
-        self.decode = row_decoder([attribute.type.oid for attribute in attributes])
-        self.encode = parameter_encoder([parameter.oid for parameter in raw.get_parameters()])
-
-
-class PostgreSQLConnection(DriverConnection[StatementText]):
+class PostgreSQLConnection(ServerSession):
     """One connection to one PostgreSQL server.
 
     Statements are kept prepared up to ``prepared_max`` (0 behind PgBouncer: each is parsed anew, unnamed).
     """
 
-    __slots__ = ("_capabilities", "_execute", "_prepared", "_prepared_lost", "_prepared_max", "_transaction")
-
-    def __init__(self, raw: asyncpg.Connection, *, address: str, capabilities: Capabilities, prepared_max: int) -> None:
-        super().__init__(raw, address=address, server_id=raw.get_server_pid())
-        self._capabilities = capabilities
-        self._execute = session.executor(raw)
-        self._prepared: dict[str, PreparedStatement] = {}
-        self._prepared_max = prepared_max
-        self._prepared_lost = False
-        self._transaction: Any = None
+    __slots__ = ()
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -269,162 +226,7 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             self._raise(error, None, timeout_seconds)
         return _affected(status)
 
-    # --- transactions -----------------------------------------------------------------------------------------------
-
-    async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
-        isolation = options.isolation.value.replace(" ", "_") if options.isolation else None
-        if options.settings:
-            local = ", ".join(
-                f"set_config({literal(name)}, {literal(value)}, true)" for name, value in options.settings
-            )
-            transaction: Any = session.PreludeTransaction(self.raw, isolation, options.read_only, f" SELECT {local};")
-        else:
-            transaction = self.raw.transaction(isolation=isolation, readonly=options.read_only)
-        try:
-            await transaction.start()
-        except BaseException as error:
-            self.dirty = True  # BEGIN may have been executed, and what came with it not
-            session.forget_transaction(self.raw)
-            self._raise(error, None, None)
-        self._transaction = transaction
-        self.in_transaction = True
-
-    async def commit(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        if self.raw.is_closed():
-            self.in_transaction = False
-            raise errors.ConnectionLostError(
-                "the connection broke before COMMIT was sent: the transaction was rolled back", safe_to_retry=True
-            ).at(node=self.address)
-        self.raw.sillar_warned_by = None
-        try:
-            answer = await session.commit(transaction)
-        except asyncpg.InterfaceError as error:  # refused by the driver: nothing was sent
-            self.terminate()
-            self._raise(error, None, None)
-        except BaseException as error:
-            if is_lost(error):
-                self.terminate()
-                raise self._commit_unknown(f"its reply was lost ({error or type(error).__name__})") from error
-            self.in_transaction = not self.raw.is_closed() and bool(self.raw.is_in_transaction())
-            self._raise(error, None, None)
-        self.in_transaction = False
-        if answer == "ROLLBACK":
-            raise errors.UnknownStatementError(
-                "COMMIT was answered with ROLLBACK: an earlier statement of the transaction had failed; run what may"
-                " fail in a nested transaction",
-                code="25P02",
-            ).at(node=self.address)
-        if self.raw.sillar_warned_by == "SyncRepWaitForLSN":
-            raise self._commit_unknown("the wait for synchronous replication was cancelled")
-
-    def _commit_unknown(self, what: str) -> errors.DatabaseError:
-        return errors.CommitUnknownError(
-            f"COMMIT was sent to {self.address} and {what}; the transaction may or may not have been applied, or may"
-            " not outlive a failover: look before you run it again"
-        ).at(node=self.address)
-
-    async def rollback(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is None or self.raw.is_closed():
-            self.in_transaction = False
-            return
-        try:
-            async with asyncio.timeout(_ROLLBACK_SECONDS):
-                await transaction.rollback()
-        except TimeoutError:
-            self.terminate()  # a server that does not answer rolls back when it notices
-        except BaseException as error:
-            self._raise(error, None, None)
-        self.in_transaction = False
-
-    async def savepoint(self, name: str) -> None:
-        await self._control(f"SAVEPOINT {identifier(name)}")
-
-    async def release_savepoint(self, name: str) -> None:
-        await self._control(f"RELEASE SAVEPOINT {identifier(name)}")
-
-    async def rollback_to_savepoint(self, name: str) -> None:
-        await self._control(f"ROLLBACK TO SAVEPOINT {identifier(name)}; RELEASE SAVEPOINT {identifier(name)}")
-
-    @property
-    def driver_transaction(self) -> Any:
-        """asyncpg's object of the transaction that is open, or None: another consumer of this connection nests in
-        it."""
-        return self._transaction
-
-    # --- life -------------------------------------------------------------------------------------------------------
-
-    def is_closed(self) -> bool:
-        return bool(self.raw.is_closed())
-
-    async def ping(self) -> None:
-        await self._control("SELECT 1")
-
-    async def reset(self) -> None:
-        self._transaction = None
-        try:
-            await session.settled(self.raw)
-            session.forget_transaction(self.raw)
-            if self.raw.is_in_transaction():
-                await self.raw.execute("ROLLBACK")
-            await self.raw.execute(_RESET)
-            if await self.raw.forget_users() or self._prepared_lost:
-                self._prepared.clear()
-                await self.raw.execute("DEALLOCATE ALL")
-                await self.raw.reload_schema_state()
-                self._prepared_lost = False
-        except BaseException as error:
-            self._raise(error, None, None)
-        self.in_transaction = False
-
-    async def cancel(self) -> None:
-        try:
-            other = await asyncpg.connect(**self.kept["connect"])
-            try:
-                await other.execute("SELECT pg_cancel_backend($1)", self.server_id)
-            finally:
-                await other.close()
-        except BaseException as error:
-            self._raise(error, None, None)
-
-    async def probe(self) -> NodeStatus:
-        try:
-            row = await self.raw.fetchrow(
-                "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS recovering,"
-                " current_setting('default_transaction_read_only') = 'on' AS read_only"
-            )
-        except BaseException as error:
-            self._raise(error, None, None)
-        version, recovering = str(row["version"]).split()[0], bool(row["recovering"])
-        capabilities = self._capabilities.named(f"PostgreSQL {version}")
-        if recovering:
-            capabilities = capabilities.without(Capability.NOTIFICATIONS, "the server is a standby")
-        return NodeStatus(
-            version=version,
-            role=NodeRole.REPLICA if recovering else NodeRole.PRIMARY,
-            read_only=recovering or bool(row["read_only"]),
-            capabilities=capabilities,
-            address=self.address,
-        )
-
-    async def close(self) -> None:
-        if not self.raw.is_closed():
-            try:
-                await self.raw.close()
-            except BaseException as error:
-                self._raise(error, None, None)
-
-    def terminate(self) -> None:
-        self.in_transaction = False
-        if not self.raw.is_closed():
-            self.raw.terminate()
-
     # --- within -----------------------------------------------------------------------------------------------------
-
-    def _mark(self, statement: StatementText) -> None:
-        self.dirty = True
-        self._prepared_lost = self._prepared_lost or statement.touches_prepared
 
     async def _prepare(self, statement: StatementText, timeout_seconds: float | None) -> PreparedStatement:
         prepared = PreparedStatement(await self.raw.prepare(statement.sql, timeout=timeout_seconds))
@@ -460,12 +262,6 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
         if args:
             raise errors.ParameterError("several statements in one text take no parameters; send them one by one")
         return str(await self.raw.execute(statement.sql, timeout=timeout_seconds))
-
-    async def _control(self, sql: str) -> None:
-        try:
-            await self.raw.execute(sql)
-        except BaseException as error:
-            self._raise(error, None, None)
 
     async def _failed(  # noqa: RET503 - _raise never returns
         self,
@@ -510,30 +306,6 @@ class PostgreSQLConnection(DriverConnection[StatementText]):
             if plain is not None:
                 return plain
         self._raise(error, statement, timeout_seconds)
-
-    def _raise(self, error: BaseException, statement: StatementText | None, timeout_seconds: float | None) -> NoReturn:
-        """Raise the error in Sillar's terms, and note what state the connection is in."""
-        if isinstance(error, errors.DatabaseError):
-            raise error
-        if isinstance(error, (asyncio.CancelledError, TimeoutError)):
-            self.dirty = True  # a cancel request is on its way; the reset waits for it
-        translated = statement_error(
-            error,
-            address=self.address,
-            safe_to_retry=statement is not None and statement.is_read,
-            timeout_seconds=timeout_seconds,
-        )
-        if translated is None:
-            self.dirty = True
-            raise error
-        if isinstance(translated, errors.ConnectionLostError):
-            self.terminate()
-        if isinstance(translated, errors.StatementSyntaxError) and statement is not None and translated.position:
-            translated.position = statement.source_position(translated.position)
-            translated.args = (f"{translated.args[0]} (at character {translated.position} of the statement)",)
-        if isinstance(translated, errors.ParameterError):
-            raise translated from None  # the driver's message quotes the value
-        raise translated from error
 
 
 def _affected(status: str) -> int:
