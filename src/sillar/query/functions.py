@@ -144,15 +144,15 @@ HARMLESS_FUNCTIONS: Final = frozenset(
 _NOT_IN_POSTGRESQL = """
     adddate addtime against bin_to_uuid bm25 changes connection_id curdate curtime database date_format date_sub
     datediff datetime day dayname dayofmonth dayofweek dayofyear elt field find_in_set found_rows from_base64
-    from_unixtime glob group_concat hex highlight hour if ifnull iif insert instr json_array_agg json_contains json_contains_path
-    json_depth json_extract json_group_array json_group_object json_insert json_keys json_length json_merge_patch
-    json_merge_preserve json_overlaps json_patch json_pretty json_quote json_remove json_replace json_search json_set
-    json_tree json_type json_unquote json_valid jsonb julianday last_day last_insert_id last_insert_rowid lcase locate
-    log2 match median microsecond minute month monthname nvarchar period_diff printf quarter quote rand row_count schema
-    sec_to_time second sha1 sha2 sleep snippet soundex sqlite_version std str_to_date strftime subdate substring_index
-    sysdate time_format timediff timestampadd timestampdiff to_base64 to_days total total_changes truncate typeof ucase
-    unhex unicode unix_timestamp unixepoch utc_date utc_time utc_timestamp uuid uuid_to_bin varbinary week weekday
-    weekofyear year yearweek
+    from_unixtime glob group_concat hex highlight hour if ifnull iif insert instr json_array_agg json_contains
+    json_contains_path json_depth json_extract json_group_array json_group_object json_insert json_keys json_length
+    json_merge_patch json_merge_preserve json_overlaps json_patch json_pretty json_quote json_remove json_replace
+    json_search json_set json_tree json_type json_unquote json_valid jsonb julianday last_day last_insert_id
+    last_insert_rowid lcase locate log2 match median microsecond minute month monthname nvarchar period_diff printf
+    quarter quote rand row_count schema sec_to_time second sha1 sha2 sleep snippet soundex sqlite_version std
+    str_to_date strftime subdate substring_index sysdate time_format timediff timestampadd timestampdiff to_base64
+    to_days total total_changes truncate typeof ucase unhex unicode unix_timestamp unixepoch utc_date utc_time
+    utc_timestamp uuid uuid_to_bin varbinary week weekday weekofyear year yearweek
 """
 
 POSTGRESQL_FUNCTIONS: Final = HARMLESS_FUNCTIONS - frozenset(_NOT_IN_POSTGRESQL.split())
