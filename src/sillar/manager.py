@@ -87,17 +87,20 @@ class DatabaseManager:
         """
         if self._open:
             raise UsageError("this manager is open already")
-        for name in self.config.databases:
-            self._executors[name] = self._built(name)
-        opened = await asyncio.gather(
-            *(self._opened(each) for each in self._executors.values()), return_exceptions=True
-        )
-        failures = [result for result in opened if isinstance(result, BaseException)]
-        if failures:
+        try:
+            for name in self.config.databases:
+                self._executors[name] = self._built(name)
+            opened = await asyncio.gather(
+                *(self._opened(each) for each in self._executors.values()), return_exceptions=True
+            )
+            failures = [result for result in opened if isinstance(result, BaseException)]
+            if failures:
+                for other in failures[1:]:
+                    failures[0].add_note(f"besides: {other}")
+                raise failures[0]
+        except BaseException:
             await self._close_all(drain_seconds=0.0)
-            for other in failures[1:]:
-                failures[0].add_note(f"besides: {other}")
-            raise failures[0]
+            raise
         self._open = True
         _open_managers.add(self)
         _log.info("databases open", databases=sorted(self._executors))
@@ -226,6 +229,8 @@ class DatabaseManager:
         executor.bind_to_loop()
         await executor.source.open()
         connection = executor.source.try_acquire()
+        if connection is None and executor.source.stats().idle:  # it has to be validated first
+            connection = await executor.source.acquire_connection()
         if connection is None:  # the server is down and the configuration says to wait for it
             self._later(self._probe_when_up(executor))
             return
@@ -263,17 +268,21 @@ class DatabaseManager:
         for task in self._tasks:
             task.cancel()
         executors = list(self._executors.values())
-        await asyncio.gather(*(self._close_one(each, drain_seconds) for each in executors))
-        self._executors.clear()
-        self.connections.clear()
-        self.health_monitor.forget()
-        self.pools.clear()
+        try:
+            await asyncio.gather(*(self._close_one(each, drain_seconds) for each in executors))
+        finally:
+            self._executors.clear()
+            self.connections.clear()
+            self.health_monitor.forget()
+            self.pools.clear()
 
     async def _close_one(self, executor: Executor, drain_seconds: float | None) -> None:
-        await executor.source.close(drain_seconds)
-        await executor.settle()
-        await executor.adapter.close()
-        executor.release_loop()
+        try:
+            await executor.source.close(drain_seconds)
+            await executor.settle()
+            await executor.adapter.close()
+        finally:
+            executor.release_loop()
 
     def _executor(self, name: str | None) -> Executor:
         wanted = name or self.config.default_database

@@ -64,7 +64,12 @@ class Portal:
         async def run() -> T:
             return await function(*args, **kwargs)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # interrupted while it waited: nobody else would stop it
+            raise
 
     def __reduce__(self) -> Any:
         raise UsageError("a portal cannot be pickled")

@@ -60,7 +60,7 @@ class DatabaseHealthMonitor:
     def forget(self) -> None:
         """Drop the sources and the last answer: the manager is closed."""
         self.sources.clear()
-        self._known = None
+        self._known = self._checking = None
 
     async def _check(self) -> DatabaseHealth:
         names = list(self.sources)
