@@ -49,7 +49,7 @@ def behind(proxy: FaultProxy, server: PostgreSQLServer) -> str:
     return server.url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
-# --- what must not be run twice ---------------------------------------------------------------------------------------
+# --- what must not be run twice ---
 
 
 async def test_a_bulk_insert_that_lost_its_rows_is_not_repeated_without_them(
@@ -135,7 +135,7 @@ async def test_rows_of_a_batch_are_sent_once_inside_a_transaction(
     await session.execute("DROP TABLE many")
 
 
-# --- the end of transactions ------------------------------------------------------------------------------------------
+# --- the end of transactions ---
 
 
 async def test_a_commit_that_the_server_turned_into_a_rollback_is_an_error(
@@ -263,7 +263,7 @@ async def test_a_commit_that_replicas_have_not_confirmed_is_unknown() -> None:
         await admin.close()
 
 
-# --- streams ----------------------------------------------------------------------------------------------------------
+# --- streams ---
 
 
 async def test_a_streamed_write_is_kept(manager: DatabaseManager, observer: asyncpg.Connection, table: str) -> None:
@@ -294,7 +294,7 @@ async def test_a_stream_is_of_no_use_after_its_block(manager: DatabaseManager) -
             raise AssertionError("a row after the end")
 
 
-# --- deadlines --------------------------------------------------------------------------------------------------------
+# --- deadlines ---
 
 
 @pytest.mark.parametrize("at", ["begin", "statement", "savepoint", "commit"])

@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 import structlog
+from tests.postgresql.sessions import OpenManager, sessions
+from tests.postgresql.test_pool import eventually, pool_of
 
 from sillar import DatabaseConfig, DatabaseManager, load_config
 from sillar.engines.postgresql import PostgreSQLAdapter
@@ -16,8 +18,6 @@ from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.errors import AuthenticationError, ConnectError, ConnectionLostError, DatabaseError, UsageError
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
-from tests.postgresql.sessions import OpenManager, sessions
-from tests.postgresql.test_pool import eventually, pool_of
 
 
 async def ended(observer: asyncpg.Connection, application: str) -> None:
@@ -31,7 +31,7 @@ def behind(proxy: FaultProxy, server: PostgreSQLServer) -> str:
     return server.url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
-# --- validation ----------------------------------------------------------------------------------------------------------
+# --- validation ---
 
 
 async def test_one_caller_has_one_idle_connection_validated(
@@ -77,7 +77,7 @@ async def test_a_pool_without_a_queue_serves_from_what_is_idle_for_long(open_man
             await asyncio.create_task(pool_of(manager).acquire())
 
 
-# --- connecting ----------------------------------------------------------------------------------------------------------
+# --- connecting ---
 
 
 async def test_callers_wait_for_leases_though_new_connections_are_refused(open_manager: OpenManager) -> None:
@@ -176,7 +176,7 @@ async def test_a_connection_that_was_being_opened_when_the_pool_was_cleared_is_n
     second.release()
 
 
-# --- figures and health --------------------------------------------------------------------------------------------------
+# --- figures and health ---
 
 
 async def test_a_connection_that_breaks_under_a_statement_is_counted_as_lost(
@@ -219,7 +219,7 @@ async def test_one_dead_idle_connection_is_no_ill_health(
     assert [row["pid"] for row in await sessions(observer, application)] != [idle["pid"]]
 
 
-# --- the end -------------------------------------------------------------------------------------------------------------
+# --- the end ---
 
 
 async def test_a_dedicated_connection_still_out_after_the_drain_is_terminated(

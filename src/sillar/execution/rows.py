@@ -25,6 +25,7 @@ from sillar.engines.connection import DocumentShape, RowShape
 from sillar.errors import ResultError
 
 T = TypeVar("T")
+_MAKERS_MAX: Final = 100
 MakeRows = Callable[[Sequence[Any]], list[Any]]
 
 
@@ -57,6 +58,8 @@ def row_maker(shape: RowShape, into: Any, validate: bool | None = None) -> RowMa
     key = (into, validate)
     maker: RowMaker | None = shape.makers.get(key)
     if maker is None:
+        if len(shape.makers) >= _MAKERS_MAX:  # types that are made while the program runs
+            shape.makers.clear()
         maker = shape.makers[key] = _guarded(_compile(shape, into, validate), shape, into)
     return maker
 

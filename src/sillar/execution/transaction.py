@@ -86,6 +86,9 @@ class Transaction(Statements):
             executor.source.release_connection(connection)
             raise
         self._started = perf_counter()
+        if self._session._closed:  # meanwhile, by another task: nobody would end it
+            await self._never_cancelled(self._rollback(connection), _time_to_roll_back())
+            self._session._check_open()
         self._connection = self._session._connection = connection
 
     async def _begin_nested(self, outer: DriverConnection[Any]) -> None:

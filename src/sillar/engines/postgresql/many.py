@@ -88,5 +88,5 @@ async def run_each(
             await connection.rollback()
         raise
     if own:
-        await connection.commit()
+        await connection.commit_undisturbed()
     return affected
