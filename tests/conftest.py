@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Generator, Iterator
 
@@ -106,6 +107,8 @@ def _watch_servers() -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """In CI a missing server fails the run; MySQL, whose only source moves, warns loudly instead."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a run in the background: its programs would ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _found.extend(asyncio.run(inventory()))
     missing = [entry.name for entry in _found if entry.is_missing]
     if os.environ.get("CI") and set(missing) - {"mysql"}:

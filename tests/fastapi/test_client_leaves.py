@@ -110,7 +110,7 @@ async def test_a_commit_in_flight_comes_to_its_end(app: FastAPI, postgresql_quar
 
     async def committing() -> bool:
         found = await session.fetch_value(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'COMMIT;'"
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COMMIT%'"
         )
         return bool(found)
 

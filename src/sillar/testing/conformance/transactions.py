@@ -231,12 +231,18 @@ class TransactionCases(Cases[ConformanceSubject]):
         if session.capabilities.has(Capability.SAVEPOINTS):
             async with session.transaction() as outer:
                 inner = await session.transaction().begin()
-                for end in (outer.commit, outer.rollback, session.commit, session.rollback):
+                for end in (outer.commit, session.commit, session.rollback):
                     with pytest.raises(UsageError, match="nested"):
                         await end()
                 await inner.rollback()
                 with pytest.raises(UsageError, match="outermost"):
                     await session.transaction(isolation=self._level(session)).begin()
+            ended = await session.transaction().begin()
+            inner = await session.transaction().begin()
+            await session.execute(*subject.insert(name, 2))
+            await ended.rollback()  # ends what is nested inside, too
+            assert not ended.is_open
+            assert not inner.is_open
         own = manager.session()
         await own.transaction().begin()
         await own.execute(*subject.insert(name, 1))
