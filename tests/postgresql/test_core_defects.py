@@ -341,7 +341,7 @@ async def test_a_lease_keeps_the_deadline(manager: DatabaseManager) -> None:
             await asyncio.wait_for(lease.execute("SELECT pg_sleep(30)"), 5)
 
 
-# --- what a session must not leave behind -----------------------------------------------------------------------------
+# --- what a session must not leave behind ---
 
 
 async def test_a_copy_whose_query_locks_leaves_no_lock(open_manager: OpenManager, observer: asyncpg.Connection) -> None:
