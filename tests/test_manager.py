@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sillar import DatabaseConfig, DatabaseManager, Query, load_config
+from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.errors import AuthenticationError, ConfigurationError, ConnectError, ResultError, UsageError
 from sillar.testing.servers import PostgreSQLServer
 
@@ -143,6 +144,18 @@ async def test_it_keeps_probing_a_database_that_comes_up_late(postgresql: Postgr
                 while manager.session().capabilities.engine == "PostgreSQL":
                     await asyncio.sleep(0.02)
             assert manager.session().capabilities.engine.startswith("PostgreSQL 15")
+
+
+async def test_a_server_that_takes_the_connection_and_says_no_more_is_an_error(
+    postgresql: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silence(connection: PostgreSQLConnection) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PostgreSQLConnection, "probe", silence)
+    manager = DatabaseManager.from_url(postgresql.url, overrides={"connection_pools": {"connect_timeout": 0.3}})
+    with pytest.raises(ConnectError, match="did not answer a probe within connect_timeout=0"):
+        await asyncio.wait_for(manager.initialize(), 5)
 
 
 def test_the_manager_stays_small() -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from sillar.config import DatabaseConfig, DatabaseConnectionConfig, DatabaseCredentials, MetricsSink, SecretsManager
 from sillar.engines import ConnectionSource, DatabaseAdapter, DriverConnection, open_adapter
-from sillar.errors import DatabaseError, UsageError
+from sillar.errors import ConnectError, DatabaseError, UsageError
 from sillar.execution import DatabaseSession, Executor, Interceptor, Observer, QueryResult, Transaction
 from sillar.execution.retry import Retry
 from sillar.observability import DatabaseHealth, DatabaseHealthMonitor, DatabaseMonitor, MetricsRegistry, Observe
@@ -240,7 +240,17 @@ class DatabaseManager:
             executor.source.release_connection(connection)
 
     async def _probe(self, executor: Executor, connection: DriverConnection[Any]) -> None:
-        status = await connection.probe()
+        limits = executor.adapter.config.pool
+        seconds = limits.connect_timeout if limits is not None else None
+        try:
+            async with asyncio.timeout(seconds):
+                status = await connection.probe()
+        except TimeoutError as error:
+            connection.terminate()
+            raise ConnectError(
+                f"{connection.address} took the connection and did not answer a probe within"
+                f" connect_timeout={seconds} s"
+            ).at(database=executor.name, node=connection.address) from error
         executor.adapter.capabilities = executor.capabilities = status.capabilities
 
     async def _probe_when_up(self, executor: Executor) -> None:

@@ -87,6 +87,11 @@ def test_without_a_type_rows_are_dicts() -> None:
     assert row_maker(RowShape(("id", "name")), None).many(ROWS) == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
 
 
+def test_two_columns_of_one_name_are_not_lost_in_a_dict() -> None:
+    with pytest.raises(ResultError, match=r"more than one column named id; give each a name of its own \(AS\)"):
+        row_maker(RowShape(("id", "name", "id")), None)
+
+
 @pytest.mark.parametrize("kind", [KeywordStruct, Pair])
 def test_a_field_with_a_default_needs_no_column(kind: Any) -> None:
     assert row_maker(RowShape(("id",)), kind).many([(1,)]) == [kind(id=1)]

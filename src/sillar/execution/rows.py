@@ -102,6 +102,7 @@ def _compile(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
         return document_maker(shape, into, validate)
     columns = shape.columns
     if into is None:
+        _refuse_namesakes(columns)
         return RowMaker(
             lambda row: dict(zip(columns, row, strict=True)),
             lambda rows: [dict(zip(columns, row, strict=True)) for row in rows],
@@ -116,6 +117,15 @@ def _compile(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
     if validate:
         return _of_mapping(columns, lambda values: msgspec.convert(values, into, strict=False))
     return _positional(shape, into, fields)
+
+
+def _refuse_namesakes(columns: tuple[str, ...]) -> None:
+    """A dict has one value per name: the other one would be lost without a word."""
+    if len(set(columns)) != len(columns):
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        raise ResultError(
+            f"the result has more than one column named {', '.join(twice)}; give each a name of its own (AS)"
+        )
 
 
 def _of_mapping(columns: tuple[str, ...], make: Callable[[dict[str, Any]], Any]) -> RowMaker:
