@@ -26,6 +26,7 @@ from sillar.errors import ResultError
 
 T = TypeVar("T")
 _MAKERS_MAX: Final = 100
+_MISFITS: Final = (ValueError, TypeError, ArithmeticError, msgspec.ValidationError)  # the last: a ValueError of late
 MakeRows = Callable[[Sequence[Any]], list[Any]]
 
 
@@ -73,13 +74,13 @@ def _guarded(maker: RowMaker, shape: RowShape, into: Any) -> RowMaker:
     def one(row: Any) -> Any:
         try:
             return make_one(row)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except _MISFITS as error:
             raise _misfit(shape, into, error) from None  # the cause quotes the value
 
     def many(rows: Sequence[Any]) -> list[Any]:
         try:
             return make_many(rows)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except _MISFITS as error:
             raise _misfit(shape, into, error) from None  # the cause quotes the value
 
     return RowMaker(one, many)
