@@ -37,6 +37,7 @@ class MariaDBServer(MySQLServer):
                 "--skip-test-db",
                 "--skip-name-resolve",
                 "--innodb-flush-method=nosync",
+                f"--tmpdir={self._inside(data)}",  # at its start a server removes what others keep in a shared one
             ],
             identity=self._identity,
         )

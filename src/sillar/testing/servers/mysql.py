@@ -198,6 +198,7 @@ class MySQLServer(SQLServer):
     def _command(self) -> list[str]:
         own = {
             "datadir": self._inside(self._path / "data"),
+            "tmpdir": self._inside(self._path / "data"),
             "port": str(self.port),
             "bind-address": self.host,
             "socket": self._inside(self.socket_file),
