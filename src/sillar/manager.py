@@ -146,9 +146,17 @@ class DatabaseManager:
         Raises:
             UsageError: unknown name, not open, another event loop.
         """
+        return DatabaseSession(self.executor(name), autobegin=autobegin)
+
+    def executor(self, name: str | None = None) -> Executor:
+        """The path of one database (None: the default one): what an ORM integration, or one of your own, is built on.
+
+        Raises:
+            UsageError: unknown name, not open, another event loop.
+        """
         executor = self._executor(name)
         executor.check_loop()
-        return DatabaseSession(executor, autobegin=autobegin)
+        return executor
 
     async def get_session(self, name: str | None = None) -> DatabaseSession:
         """As :meth:`session`, under the name of the specification."""
@@ -288,6 +296,7 @@ class DatabaseManager:
 
     async def _close_one(self, executor: Executor, drain_seconds: float | None) -> None:
         try:
+            await executor.run_on_close()
             await executor.source.close(drain_seconds)
             await executor.settle()
             await executor.adapter.close()

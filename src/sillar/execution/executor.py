@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -46,6 +46,19 @@ class Executor:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._closed_reason = f"database {name!r} is not open: use `async with manager`, or await manager.initialize()"
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_close: list[Callable[[], Awaitable[None]]] = []
+        self.integrations: dict[str, Any] = {}
+        """What ORMs keep with this database, by their own key."""
+
+    def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Have something awaited before the connections of this database are closed."""
+        self._on_close.append(callback)
+
+    async def run_on_close(self) -> None:
+        """Await what :meth:`on_close` was given, the last first."""
+        while self._on_close:
+            await self._on_close.pop()()
+        self.integrations.clear()
 
     def bind_to_loop(self) -> None:
         """Belong to the running event loop from now on."""

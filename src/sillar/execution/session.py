@@ -8,6 +8,7 @@ from typing import Any
 
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Isolation, TransactionOptions
 from sillar.errors import DatabaseError, UsageError
+from sillar.execution import current
 from sillar.execution.executor import Executor
 from sillar.execution.statements import Statements
 from sillar.execution.transaction import Transaction
@@ -25,7 +26,8 @@ class DatabaseSession(Statements):
             ``async with`` commits, or rolls back on an exception.
     """
 
-    __slots__ = ("_autobegin", "_beginning", "_closed", "_connection", "_executor", "_transactions", "_unready")
+    __slots__ = ("_autobegin", "_beginning", "_closed", "_connection", "_entered", "_executor", "_transactions",
+                 "_unready")  # fmt: skip
 
     def __init__(self, executor: Executor, *, autobegin: bool = False) -> None:
         self._executor = executor
@@ -33,17 +35,20 @@ class DatabaseSession(Statements):
         self._connection: DriverConnection[Any] | None = None
         self._transactions: list[Transaction] = []
         self._beginning = self._closed = False
+        self._entered: current.Entered | None = None
         self._unready = autobegin
-
-    @property
-    def database_name(self) -> str:
-        """Configured name of the database."""
-        return self._executor.name
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return bool(self._transactions)
+
+    @property
+    def owning_transaction(self) -> Transaction | None:
+        return self._transactions[-1] if self._transactions else None
+
+    async def begin_if_due(self) -> None:
+        await self._open_connection()
 
     def transaction(
         self,
@@ -88,11 +93,14 @@ class DatabaseSession(Statements):
 
     async def __aenter__(self) -> DatabaseSession:
         self._check_open()
+        self._entered = current.enter(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        entered, self._entered = self._entered, None
+        current.leave(self, entered)
         try:
             if error is None and self._autobegin:
                 await self.commit()

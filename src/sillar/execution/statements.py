@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sillar.capabilities import Capabilities, Capability
 from sillar.context import current_deadline, time_left
@@ -21,6 +21,9 @@ from sillar.execution.rows import row_maker
 from sillar.execution.stream import RowStream
 from sillar.query.document import DocumentCommand
 from sillar.query.statement import Parameters
+
+if TYPE_CHECKING:
+    from sillar.execution.transaction import Transaction
 
 T = TypeVar("T")
 Statement = str | DocumentCommand
@@ -50,6 +53,19 @@ class Statements(ABC):
     @abstractmethod
     async def _open_connection(self) -> DriverConnection[Any] | None:
         """The connection of the open transaction, or None outside of one."""
+
+    @property
+    def database_name(self) -> str:
+        """Configured name of the database."""
+        return self._executor.name
+
+    @property
+    @abstractmethod
+    def owning_transaction(self) -> Transaction | None:
+        """The innermost transaction that is open here, or None: what an ORM joins."""
+
+    async def begin_if_due(self) -> None:  # noqa: B027 - most have nothing to begin
+        """Begin the transaction that the first statement would begin."""
 
     @property
     def capabilities(self) -> Capabilities:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from sillar.context import remaining_seconds, within_deadline
 from sillar.engines.connection import DriverConnection, TransactionOptions
 from sillar.errors import CommitUnknownError, DatabaseError, StatementTimeoutError, UsageError
+from sillar.execution import current
 from sillar.execution.statements import Statements
 from sillar.pool.place import calling_place
 
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from sillar.execution.session import DatabaseSession
 
 _log = structlog.get_logger("sillar.transaction")
+
+
+class Companion(Protocol):
+    """Something that has joined a transaction and holds state of it."""
+
+    async def before_commit(self) -> None:
+        """The transaction is about to commit (a savepoint: to be released): send what is pending."""
+        ...
+
+    async def ended(self) -> None:
+        """The transaction has ended, or is about to be rolled back: let go of its connection. Sends nothing."""
+        ...
+
+
 _GRACE_SECONDS: Final = 0.5  # that a caller waits for a rollback, though the deadline has passed
 
 
@@ -31,7 +46,8 @@ class Transaction(Statements):
     caller may leave, the connection finishes it.
     """
 
-    __slots__ = ("_connection", "_executor", "_open", "_options", "_savepoint", "_session", "_started", "_unready")
+    __slots__ = ("_companions", "_connection", "_entered", "_executor", "_open", "_options", "_savepoint", "_session",
+                 "_started", "_task", "_unready")  # fmt: skip
 
     def __init__(self, session: DatabaseSession, options: TransactionOptions) -> None:
         self._session = session
@@ -42,6 +58,55 @@ class Transaction(Statements):
         self._open = False
         self._unready = True
         self._started = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._entered: current.Entered | None = None
+        self._companions: list[Companion] = []
+
+    @property
+    def owning_transaction(self) -> Transaction | None:
+        """Itself, or the innermost savepoint that is open inside it."""
+        open_now = self._session._transactions
+        return open_now[-1] if self._open and open_now else self
+
+    @property
+    def driver_connection(self) -> DriverConnection[Any]:
+        """The physical connection that it holds: for an ORM that joins.
+
+        Raises:
+            UsageError: it has not begun, or has ended.
+        """
+        if not self._open or self._connection is None:
+            raise UsageError("this transaction has not begun, or has ended")
+        return self._connection
+
+    @property
+    def outermost(self) -> Transaction:
+        """The transaction that this savepoint is nested in; itself where it is no savepoint.
+
+        Raises:
+            UsageError: it has not begun, or has ended.
+        """
+        if not self._open:
+            raise UsageError("this transaction has not begun, or has ended")
+        return self._session._transactions[0]
+
+    def check_task(self) -> None:
+        """Raise if it has ended, or if another task than the one that began it asks.
+
+        Raises:
+            UsageError: as said.
+        """
+        if not self._open:
+            raise UsageError("the transaction of this block has ended already; leave the block, and begin another one")
+        if self._task is not asyncio.current_task():
+            raise UsageError(
+                "the transaction that is open in this context belongs to the task that began it; do its work there (with"
+                " asyncio.timeout() instead of wait_for()), or wrap this task's work in sillar.detached()"
+            )
+
+    def accompany(self, companion: Companion) -> None:
+        """Have something told before this transaction ends: an ORM session that has joined it."""
+        self._companions.append(companion)
 
     @property
     def is_open(self) -> bool:
@@ -71,6 +136,7 @@ class Transaction(Statements):
         finally:
             session._beginning = False
         session._transactions.append(self)
+        self._task = asyncio.current_task()
         session._unready = self._unready = False
         self._open = True
         return self
@@ -116,6 +182,8 @@ class Transaction(Statements):
             raise StatementTimeoutError(
                 f"the deadline of this context passed {-remaining:.3f} s ago; the transaction was rolled back instead"
             )
+        if self._companions:
+            await self._flush_companions()
         connection = self._ended("commit")
         if self._savepoint is not None:
             await self._release(connection, self._savepoint)
@@ -131,11 +199,34 @@ class Transaction(Statements):
         Raises:
             UsageError: it is not open.
         """
+        if self._open:
+            await self._dismiss_companions()
         connection = self._ended("roll back", with_nested=True)
         if self._savepoint is None:
             await self._never_cancelled(self._rollback(connection), _time_to_roll_back())
         else:
             await self._rollback_to(connection, self._savepoint)
+
+    async def _flush_companions(self) -> None:
+        """Tell those that have joined, while it is still open; what they raise rolls it back."""
+        try:
+            for companion in self._companions:
+                await companion.before_commit()
+        except BaseException as error:
+            try:
+                await self.rollback()
+            except DatabaseError as failure:
+                error.add_note(f"the rollback failed, too: {failure}")
+            raise
+        await self._dismiss_companions()
+
+    async def _dismiss_companions(self) -> None:
+        """Have those that have joined let go, those of nested transactions first."""
+        transactions = self._session._transactions
+        for each in reversed(transactions[transactions.index(self) :]):
+            companions, each._companions = each._companions, []
+            for companion in reversed(companions):
+                await companion.ended()
 
     async def _release(self, connection: DriverConnection[Any], savepoint: str) -> None:
         try:
@@ -158,11 +249,15 @@ class Transaction(Statements):
             raise StatementTimeoutError("ROLLBACK TO SAVEPOINT was not answered within the deadline") from error
 
     async def __aenter__(self) -> Transaction:
-        return await self.begin()
+        await self.begin()
+        self._entered = current.enter(self)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        entered, self._entered = self._entered, None
+        current.leave(self, entered)
         if not self._open:
             return  # ended by hand inside the block
         if error is None:
