@@ -1,8 +1,8 @@
 """The session or transaction of this context: what a builder or an ORM joins when it is not handed one.
 
-``async with session`` and ``async with session.transaction()`` make themselves current for their block. Context variables
-are copied into tasks, so a task that was started inside a transaction still sees it; it is refused there, because a
-transaction belongs to one task.
+``async with session`` and ``async with session.transaction()`` make themselves current for their block. Context
+variables are copied into tasks, so a task that was started inside a transaction still sees it; it is refused there,
+because a transaction belongs to one task.
 """
 
 from __future__ import annotations

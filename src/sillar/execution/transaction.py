@@ -100,8 +100,8 @@ class Transaction(Statements):
             raise UsageError("the transaction of this block has ended already; leave the block, and begin another one")
         if self._task is not asyncio.current_task():
             raise UsageError(
-                "the transaction that is open in this context belongs to the task that began it; do its work there (with"
-                " asyncio.timeout() instead of wait_for()), or wrap this task's work in sillar.detached()"
+                "the transaction that is open in this context belongs to the task that began it; do its work there"
+                " (with asyncio.timeout() instead of wait_for()), or wrap this task's work in sillar.detached()"
             )
 
     def accompany(self, companion: Companion) -> None:
