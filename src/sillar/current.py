@@ -7,7 +7,7 @@ because a transaction belongs to one task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
@@ -61,10 +61,14 @@ def current_session(database: str | None = None) -> Statements:
     )
 
 
-async def joined_transaction(database: str) -> Transaction | None:
+async def joined_transaction(database: str, shared: Container[Transaction] = ()) -> Transaction | None:
     """The transaction of this context on a database, for an ORM to join; None outside of one.
 
     A session that begins with its first statement (``autobegin``) begins here.
+
+    Args:
+        database: configured name.
+        shared: outermost transactions that other tasks may use, too; the caller keeps their statements in order.
 
     Raises:
         UsageError: it belongs to another task, or has ended while its block is still open.
@@ -74,7 +78,8 @@ async def joined_transaction(database: str) -> Transaction | None:
             await each.begin_if_due()
             transaction = each.owning_transaction
             if transaction is not None:
-                transaction.check_task()
+                if not transaction.is_open or transaction.outermost not in shared:
+                    transaction.check_task()
                 return transaction
     return None
 

@@ -215,6 +215,12 @@ class DriverConnection(ABC, Generic[StatementT]):
     async def run(self, statement: StatementT, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
         """Run a statement; rows and counts."""
 
+    def run_plain(
+        self, statement: StatementT, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> Awaitable[Reply]:
+        """As :meth:`run`, with the values as the driver gives them (json as text): for an ORM, which decodes itself."""
+        return self.run(statement, args, timeout_seconds)
+
     @abstractmethod
     async def run_many(
         self, statement: StatementT, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None

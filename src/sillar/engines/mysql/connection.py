@@ -100,6 +100,15 @@ class MySQLConnection(DriverConnection[StatementText]):
             return Reply(None, (), result.affected_rows, result.insert_id or None)
         return Reply(shape.shape, shape.rows(result.rows), len(result.rows), result.insert_id or None)
 
+    async def run_plain(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> Reply:
+        result, kept = await self._result(statement, args, timeout_seconds)
+        shape = self._statements.shape(result, kept)
+        if shape is None:
+            return Reply(None, (), result.affected_rows, result.insert_id or None)
+        return Reply(shape.shape, result.rows, len(result.rows), result.insert_id or None)
+
     async def run_many(
         self, statement: StatementText, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
     ) -> int:

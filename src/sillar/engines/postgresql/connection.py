@@ -83,6 +83,7 @@ class PostgreSQLConnection(ServerSession):
         timeout_seconds: float | None = None,
         *,
         _again: bool = False,
+        _plain: bool = False,
     ) -> Reply:
         if not statement.is_clean:
             self._mark(statement)
@@ -98,12 +99,17 @@ class PostgreSQLConnection(ServerSession):
             status = "" if tag is None else tag.decode()
         except BaseException as error:
             again = await self._failed(error, statement, args, timeout_seconds, again=_again)
-            return await self.run(statement, again, timeout_seconds, _again=True)
+            return await self.run(statement, again, timeout_seconds, _again=True, _plain=_plain)
         if not prepared.shape.columns:
             return Reply(None, (), _affected(status))
-        if prepared.decode is not None:
+        if prepared.decode is not None and not _plain:
             rows = [prepared.decode(row) for row in rows]
         return Reply(prepared.shape, rows, _affected(status))
+
+    def run_plain(
+        self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
+    ) -> Awaitable[Reply]:
+        return self.run(statement, args, timeout_seconds, _plain=True)
 
     async def run_many(
         self,
