@@ -23,6 +23,7 @@ import pydantic
 
 from sillar.engines.connection import DocumentShape, RowShape
 from sillar.errors import ResultError
+from sillar.query.binding import Instances, Keyed
 
 T = TypeVar("T")
 _MAKERS_MAX: Final = 100
@@ -108,6 +109,13 @@ def _compile(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
             lambda row: dict(zip(columns, row, strict=True)),
             lambda rows: [dict(zip(columns, row, strict=True)) for row in rows],
         )
+    if into is tuple:
+        return RowMaker(tuple, lambda rows: list(map(tuple, rows)))
+    if isinstance(into, Keyed):
+        return _keyed(shape, into, validate)
+    if isinstance(into, Instances):
+        make = into.maker(columns)
+        return RowMaker(make, lambda rows: list(map(make, rows)))
     if isinstance(into, type) and issubclass(into, pydantic.BaseModel):
         if validate is False:
             return _of_mapping(columns, lambda values: into.model_construct(**values))
@@ -118,6 +126,18 @@ def _compile(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
     if validate:
         return _of_mapping(columns, lambda values: msgspec.convert(values, into, strict=False))
     return _positional(shape, into, fields)
+
+
+def _keyed(shape: RowShape, into: Keyed, validate: bool | None) -> RowMaker:
+    """An item of the first columns, and the values of the last ones."""
+    count = len(shape.columns) - into.count
+    make = row_maker(RowShape(shape.columns[:count], shape.native, shape.decimals), into.into, validate).one
+
+    def one(row: Any) -> Any:
+        values = tuple(row)
+        return make(values[:count]), *values[count:]
+
+    return RowMaker(one, lambda rows: [one(row) for row in rows])
 
 
 def _refuse_namesakes(columns: tuple[str, ...]) -> None:
