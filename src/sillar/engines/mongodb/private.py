@@ -1,4 +1,8 @@
-"""The private name of PyMongo that Sillar needs, in one place; a test holds it."""
+"""The private names of PyMongo that Sillar needs, in one place; tests hold them.
+
+Besides these, ``routed.py`` overrides ``AsyncCursor._refresh``, ``AsyncCommandCursor._refresh`` (one batch) and
+``AsyncCollection._aggregate`` (which is given the class of the cursor).
+"""
 
 from __future__ import annotations
 
@@ -20,3 +24,10 @@ def use_ssl_context(client: AsyncMongoClient[Any], context: ssl.SSLContext) -> N
     options._PoolOptions__ssl_context = context
     if options._ssl_context is not context:
         raise RuntimeError("this version of PyMongo does not take a TLS context")
+
+
+def attach_session(cursor: Any, session: Any) -> None:
+    """Let a cursor that is not open use a session from now on; None takes the one of before away."""
+    cursor._session = session
+    if hasattr(cursor, "_explicit_session"):  # before PyMongo 4.16
+        cursor._explicit_session = session is not None
