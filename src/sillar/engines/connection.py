@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from sillar.capabilities import Capabilities
+from sillar.query.bulk import BulkWrite
 
 StatementT = TypeVar("StatementT")
 
@@ -161,6 +162,8 @@ class DriverConnection(ABC, Generic[StatementT]):
         dirty: a reset is due before anybody else may have it.
         kept: what other consumers (an ORM) keep with this physical connection, by their own key.
         in_transaction: a transaction that Sillar began is open.
+        prepared_generation: one more each time that all prepared statements of the session were dropped, those of other
+            consumers included.
     """
 
     __slots__ = (
@@ -176,6 +179,7 @@ class DriverConnection(ABC, Generic[StatementT]):
         "kept",
         "leased",
         "place",
+        "prepared_generation",
         "raw",
         "server_id",
     )
@@ -190,6 +194,7 @@ class DriverConnection(ABC, Generic[StatementT]):
         self.dirty = False
         self.in_transaction = False
         self.kept: dict[str, Any] = {}
+        self.prepared_generation = 0
         # Owned by the pool:
         self.generation = 0
         self.created_at = self.expires_at = self.idle_since = self.borrowed_at = 0.0
@@ -254,6 +259,18 @@ class DriverConnection(ABC, Generic[StatementT]):
 
         ``table`` may be qualified (``schema.table``); names are quoted here.
         """
+
+    async def write_batch(
+        self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        """Write one batch of a bulk operation, all of it or nothing. Returns the rows affected.
+
+        Affected are the rows that were inserted, found by an update (changed or not), or deleted. The rows have as many
+        values as there are columns; no key is NULL or there twice. Where the engine knows which row is to blame for an
+        error, the error's ``row_number`` says it, from 1 within the batch. Inside a transaction the caller has set a
+        savepoint.
+        """
+        raise NotImplementedError
 
     # --- transactions ---
 

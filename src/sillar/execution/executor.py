@@ -42,7 +42,7 @@ class Executor:
         self.capabilities: Capabilities = adapter.capabilities
         self.execute = compose(interceptors, self._execute)
         """Runs an execution through the whole pipeline."""
-        self._observers = tuple(observers)
+        self.observers = tuple(observers)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._closed_reason = f"database {name!r} is not open: use `async with manager`, or await manager.initialize()"
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -91,7 +91,7 @@ class Executor:
 
     def observe_transaction(self, outcome: str, duration_seconds: float) -> None:
         """Tell the observers that a transaction ended."""
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 observer.transaction_ended(self.name, outcome, duration_seconds)
             except Exception as error:

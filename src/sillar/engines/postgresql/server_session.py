@@ -148,6 +148,7 @@ class ServerSession(DriverConnection[StatementText]):
                 await self.raw.execute("DEALLOCATE ALL")
                 await self.raw.reload_schema_state()
                 self._prepared_lost = False
+                self.prepared_generation += 1
         except BaseException as error:
             self._raise(error, None, None)
         self.in_transaction = False

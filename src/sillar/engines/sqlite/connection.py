@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -229,6 +229,16 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
 
     async def rollback_to_savepoint(self, name: str) -> None:
         await self._control(f"ROLLBACK TO {quoted_column(name)}")
+
+    async def on_driver(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run something with the driver's connection of the open transaction, in its thread.
+
+        Raises:
+            UsageError: no transaction is open.
+        """
+        if self._hold is None:
+            raise errors.UsageError("the driver's connection can be used in an open transaction only")
+        return await self._do_held(self._hold, Job(lambda worker, _: work(worker.connection), None), None)
 
     # --- life -------------------------------------------------------------------------------------------------------
 

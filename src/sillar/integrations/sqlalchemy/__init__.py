@@ -1,0 +1,1 @@
+"""SQLAlchemy over the connections of a manager."""

@@ -1,0 +1,167 @@
+"""SQLAlchemy's asyncpg dialect over connections of Sillar's pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.dialects.postgresql import asyncpg as dialect_module
+from sqlalchemy.engine import Dialect
+
+from sillar.engines.connection import DriverConnection
+from sillar.engines.postgresql.errors import statement_error
+from sillar.errors import DatabaseError
+from sillar.integrations.sqlalchemy.bridge import Bridge
+from sillar.integrations.sqlalchemy.lent import Lent, Watch
+from sillar.integrations.sqlalchemy.private import await_only
+
+if TYPE_CHECKING:  # SQLAlchemy's own classes have no annotations
+
+    class _Stock:
+        def __init__(self, *args: Any, **settings: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+        def commit(self) -> None: ...
+        def rollback(self) -> None: ...
+
+    _StockConnection = _Stock
+    _StockCursor = _Stock
+    _StockStreamingCursor = _Stock
+else:
+    _StockConnection = dialect_module.AsyncAdapt_asyncpg_connection
+    _StockCursor = dialect_module.AsyncAdapt_asyncpg_cursor
+    _StockStreamingCursor = dialect_module.AsyncAdapt_asyncpg_ss_cursor
+
+_HAS_STARTED = "_started" in getattr(dialect_module.AsyncAdapt_asyncpg_connection, "__slots__", ())  # SQLAlchemy 2.0
+
+
+class _Foreign:
+    """Stands for a transaction that somebody else has begun, so that SQLAlchemy begins none."""
+
+    async def commit(self) -> None:
+        """Not here."""
+
+    async def rollback(self) -> None:
+        """Not here."""
+
+
+class LentAsyncpg(Lent, _StockConnection):
+    """One asyncpg connection, lent."""
+
+    generation = 0
+
+    def cursor(self, server_side: bool = False) -> Any:
+        return _StreamingCursor(self) if server_side else _Cursor(self)
+
+    async def prepare_for(self, text: Any) -> None:
+        """Begin what the next statement needs: a read-only session sends proven reads without a transaction, everything
+        else in one that the server keeps from writing."""
+        if self._transaction is None and self.isolation_level == "autocommit":
+            if self.read_only and not text.is_read:
+                transaction = self._connection.transaction(readonly=True)
+                await transaction.start()
+                self._began(transaction)
+        elif self._transaction is None:
+            self.transaction_begun()
+
+    def attach(self) -> None:
+        super().attach()
+        self._began(_Foreign())
+
+    def detach(self) -> None:
+        super().detach()
+        self._began(None)
+
+    def commit(self) -> None:
+        if self._transaction is not None and not self.refuse_end():
+            super().commit()
+            self.transaction_ended("commit")
+
+    def rollback(self) -> None:
+        if self._transaction is not None and not self.refuse_end():
+            super().rollback()
+            self.transaction_ended("rollback")
+
+    def _began(self, transaction: Any) -> None:
+        self._transaction = transaction
+        if _HAS_STARTED:
+            self._started = transaction is not None
+
+
+class _Cursor(_StockCursor):
+    """Runs statements under the eyes of the observers."""
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        async def work(text: Any) -> None:
+            await self._adapt_connection.prepare_for(text)
+            await self._prepare_and_execute(operation, parameters)
+
+        await_only(self._adapt_connection.watched(operation, work))
+
+    def executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
+        async def work(text: Any) -> Any:
+            await self._adapt_connection.prepare_for(text)
+            return await self._executemany(operation, seq_of_parameters)
+
+        return await_only(self._adapt_connection.watched(operation, work))
+
+
+class _StreamingCursor(_StockStreamingCursor):
+    """A server-side cursor under the eyes of the observers."""
+
+    execute = _Cursor.execute
+
+
+class PostgreSQLBridge(Bridge):
+    """asyncpg. json and jsonb stay text on the wire: each consumer of the connection decodes for itself."""
+
+    url = "postgresql+asyncpg://"
+    streams_in_transaction = True
+
+    def prepare_dialect(self, dialect: Any) -> None:
+        dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec
+        dialect.supports_native_json_deserialization = False
+
+    def adapt(self, dialect: Dialect, physical: DriverConnection[Any], record: Any, watch: Watch) -> Lent:
+        kept = self.prepared_max
+        lent = LentAsyncpg(
+            dialect.loaded_dbapi,
+            physical.raw,
+            prepared_statement_cache_size=kept,
+            prepared_statement_name_func=None if kept else _unnamed,
+        )
+        lent.lend(physical, record, watch)
+        lent.generation = physical.prepared_generation
+        return lent
+
+    @property
+    def prepared_max(self) -> int:
+        """Statements that SQLAlchemy keeps prepared on one connection; 0 behind PgBouncer."""
+        options: Any = self.executor.adapter.config.connection_options
+        return min(100, int(options.prepared_statements))
+
+    def refresh(self, lent: Any) -> None:
+        generation = lent.physical.prepared_generation
+        if lent.generation != generation:  # a reset has dropped every prepared statement of the session
+            lent.generation = generation
+            if lent._prepared_statement_cache is not None:
+                lent._prepared_statement_cache.clear()
+
+    def in_autocommit(self, lent: Any, on: bool) -> None:
+        lent.autocommit = on
+
+    def driver_error(self, error: BaseException) -> BaseException | None:
+        """asyncpg's own error behind SQLAlchemy's emulation of it."""
+        return error.__cause__ if isinstance(error, self.dbapi_error) else error
+
+    def statement_error(
+        self, error: BaseException, address: str | None, *, safe_to_retry: bool = False
+    ) -> DatabaseError | None:
+        return statement_error(error, address=address or "", safe_to_retry=safe_to_retry, timeout_seconds=None)
+
+
+async def _no_codec(connection: Any) -> None:
+    """Nothing is set on a socket that others use as well."""
+
+
+def _unnamed() -> str:
+    """Behind PgBouncer a prepared statement has no name."""
+    return ""
