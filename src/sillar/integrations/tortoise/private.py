@@ -1,0 +1,90 @@
+"""The names of Tortoise that it does not document and that Sillar needs, in one place; a contract test holds them at
+both ends of the supported range.
+
+Besides, :mod:`.client` overrides ``BaseDBAsyncClient._in_transaction`` and :mod:`.executor` overrides
+``BaseExecutor._execute_prefetch_queries``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tortoise.backends.base.executor import EXECUTOR_CACHE, BaseExecutor
+from tortoise.context import TortoiseContext, _current_context, get_current_context, set_global_context
+from tortoise.exceptions import ConfigurationError
+from tortoise.fields import Field
+from tortoise.models import MetaInfo, Model
+
+
+def meta_of(model: type[Model]) -> MetaInfo:
+    """What Tortoise knows of a model: its table, fields and relations."""
+    return model._meta
+
+
+def instance_of(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """A saved instance, from the values of its columns as the driver gives them."""
+    return model._init_from_db(**values)
+
+
+def mark_saved(instance: Model) -> None:
+    """Make an instance that was built without a query one that is in the database."""
+    instance._partial = False
+    instance._saved_in_db = True
+    instance._custom_generated_pk = instance._meta.db_pk_column not in instance._meta.generated_db_fields
+    instance._await_when_save = {}
+
+
+def is_initialised(model: type[Model]) -> bool:
+    """Whether Tortoise has resolved the relations of a model."""
+    return bool(model._meta._inited)
+
+
+def is_mirror(field: Field[Any]) -> bool:
+    """Whether a many-to-many field is the other side, which Tortoise made itself."""
+    return bool(getattr(field, "_generated", False))
+
+
+def forget_statements(aliases: Iterable[str]) -> None:
+    """Drop the INSERT, UPDATE and DELETE texts that Tortoise has kept for these connections: another engine spells
+    them otherwise."""
+    gone = frozenset(aliases)
+    for key in [key for key in EXECUTOR_CACHE if key[0] in gone]:
+        del EXECUTOR_CACHE[key]
+
+
+async def prefetch_in_turn(executor: BaseExecutor, instances: Iterable[Model]) -> Iterable[Model]:
+    """What the executor has to prefetch, one query after the other in this task."""
+    if instances and (executor.prefetch_map or executor._prefetch_queries):
+        executor._make_prefetch_queries()
+        for field, queries in executor._prefetch_queries.items():
+            for query in queries:
+                await executor._do_prefetch(instances, field, query)
+    return instances
+
+
+def become_global(context: TortoiseContext) -> bool:
+    """Have all tasks find a context, unless another one is global, or current here. Returns whether they do."""
+    if get_current_context() not in (None, context):
+        return False
+    try:
+        set_global_context(context)
+    except ConfigurationError:  # set meanwhile by this very context: it was opened before
+        return get_current_context() is context
+    return True
+
+
+def enter(context: TortoiseContext) -> None:
+    """Make it the one of this context of execution, for good."""
+    _current_context.set(context)
+
+
+@contextmanager
+def entered(context: TortoiseContext) -> Iterator[None]:
+    """Make it the one of this context of execution for a block."""
+    token = _current_context.set(context)
+    try:
+        yield
+    finally:
+        _current_context.reset(token)
