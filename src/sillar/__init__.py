@@ -13,19 +13,37 @@ from sillar.config import (
     load_config,
 )
 from sillar.context import correlation, deadline
+from sillar.current import current_session, detached
 from sillar.engines import DatabaseAdapter, Isolation
 from sillar.execution import DatabaseSession, Execution, Interceptor, Observer, QueryResult, Stage, Transaction
 from sillar.manager import DatabaseManager
 from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor
 from sillar.pool import ConnectionPool, DatabaseConnection, PoolHealth
 from sillar.portal import Portal
-from sillar.query import DocumentCommand, Json, Query
+from sillar.query import (
+    Columns,
+    Condition,
+    DocumentCommand,
+    Json,
+    Page,
+    PreparedQuery,
+    Query,
+    QueryBuilder,
+    QueryPart,
+    WriteQuery,
+    bind_model,
+    column,
+    columns,
+    parameter,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Capabilities",
     "Capability",
+    "Columns",
+    "Condition",
     "ConnectionPool",
     "ConnectionPoolConfig",
     "DatabaseAdapter",
@@ -47,14 +65,25 @@ __all__ = [
     "Json",
     "MigrationConfig",
     "Observer",
+    "Page",
     "PoolHealth",
     "Portal",
+    "PreparedQuery",
     "Query",
+    "QueryBuilder",
+    "QueryPart",
     "QueryResult",
     "SSLConfig",
     "Stage",
     "Transaction",
+    "WriteQuery",
+    "bind_model",
+    "column",
+    "columns",
     "correlation",
+    "current_session",
     "deadline",
+    "detached",
     "load_config",
+    "parameter",
 ]

@@ -18,6 +18,7 @@ from sillar.query.column import Columns
 from sillar.query.composed import Composed
 from sillar.query.condition import Condition
 from sillar.query.joining import join_part
+from sillar.query.operands import check_condition
 from sillar.query.paging import Page, Pager
 from sillar.query.parts import QueryPart, clause, composed, counted
 from sillar.query.prepared import PreparedQuery
@@ -403,7 +404,9 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
                 "a condition came to True or False before the query saw it: attributes of pydantic and Beanie classes"
                 " are no columns; write column(Model, lambda m: m.field) == value"
             )
-        return clause(condition)
+        found = clause(condition)
+        check_condition(found)
+        return found
 
     def _with(self, step: QueryPart) -> QueryBuilder[T]:
         if step.kind not in _AFTER_UNION and any(each.kind in _UNIONS for each in self.query_parts):

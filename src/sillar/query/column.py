@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar, overload
 
+from sqlalchemy import FromClause
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import JSON
 
@@ -62,7 +63,11 @@ class Columns(Generic[M]):
         return f"<Columns of {self._binding.name}>"
 
 
-def columns(model: type[M] | Any, *, alias: str | None = None) -> Columns[M]:
+@overload
+def columns(model: type[M], *, alias: str | None = None) -> Columns[M]: ...
+@overload
+def columns(model: FromClause, *, alias: str | None = None) -> Columns[dict[str, Any]]: ...
+def columns(model: Any, *, alias: str | None = None) -> Columns[Any]:
     """The columns of a model.
 
     Args:
@@ -72,7 +77,7 @@ def columns(model: type[M] | Any, *, alias: str | None = None) -> Columns[M]:
     Raises:
         UsageError: no model, or an alias that no engine takes.
     """
-    binding: ModelBinding[M] = _binding(model)
+    binding = _binding(model)
     if alias is not None:
         source = getattr(binding.source, "__table__", binding.source)
         binding = binding.over(source.alias(checked_name(alias)))

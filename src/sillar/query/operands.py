@@ -10,10 +10,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import types
-from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ExpressionClauseList, Grouping, UnaryExpression
 
 from sillar.errors import ParameterError
 
+_COMPARISONS: Final = frozenset({operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge})
 _NUMBERS: Final = (int, float, Decimal)
 _ACCEPTED: Final[tuple[tuple[type[types.TypeEngine[Any]], tuple[type, ...]], ...]] = (
     (types.Enum, ()),
@@ -57,6 +59,43 @@ def check_operands(binds: Iterable[BindParameter[Any]]) -> None:
                     raise ParameterError(_mismatch(bind, each, accepted))
         elif not isinstance(value, accepted) or (accepted == (dt.date,) and isinstance(value, dt.datetime)):
             raise ParameterError(_mismatch(bind, value, accepted))
+
+
+def check_condition(expression: Any) -> None:
+    """Return if what the condition compares its columns with has types that they take.
+
+    SQLAlchemy gives a value of another kind than the column's a type of its own; the engine would then compare a number
+    with a text, and say so, or worse, not.
+
+    Raises:
+        ParameterError: a comparison of two kinds; the message names the column and both types, never the value.
+    """
+    if isinstance(expression, BinaryExpression):
+        left, right = expression.left, expression.right
+        if expression.operator in _COMPARISONS:
+            if isinstance(right, BindParameter):
+                _check_pair(left, right)
+            elif isinstance(left, BindParameter):
+                _check_pair(right, left)
+    elif isinstance(expression, ExpressionClauseList):
+        for each in expression.clauses:
+            check_condition(each)
+    elif isinstance(expression, (Grouping, UnaryExpression)):
+        check_condition(expression.element)
+
+
+def _check_pair(compared: Any, bind: BindParameter[Any]) -> None:
+    value, kind = bind.value, compared.type
+    if value is None or bind.type is kind or kind._isnull or bind.type._type_affinity is kind._type_affinity:
+        return
+    accepted = _by_type.get(type(kind))
+    if accepted is None:
+        accepted = _accepted(kind)
+    if not accepted or isinstance(value, accepted) or (int in accepted and isinstance(value, _NUMBERS)):
+        return
+    name = getattr(compared, "name", None) or "an expression"
+    names = " or ".join(each.__name__ for each in accepted)
+    raise ParameterError(f"{name} is compared with a value of type {type(value).__name__}, and takes {names}")
 
 
 def _accepted(kind: types.TypeEngine[Any]) -> tuple[type, ...]:

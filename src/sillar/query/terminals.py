@@ -135,7 +135,7 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> V | None:
         """The first column of the first row, or None."""
-        found = await self._at_most(1).scalars(session, params=params, timeout_seconds=timeout_seconds)  # type: ignore[misc]
+        found = await self._at_most(1).scalars(session, params=params, timeout_seconds=timeout_seconds)
         return found[0] if found else None
 
     def stream(
@@ -206,7 +206,7 @@ async def _of_async_session(query: Terminals[T], session: Any, params: Mapping[s
     kind = query._into if query._into is not None else query._binding.into
     if not keyed:
         return [_chosen(kind, row, dict(row._mapping)) for row in result]
-    return [(_chosen(kind, row[:-keyed], dict(list(row._mapping.items())[:-keyed])), *row[-keyed:]) for row in result]  # type: ignore[misc]
+    return [(_chosen(kind, row[:-keyed], dict(list(row._mapping.items())[:-keyed])), *row[-keyed:]) for row in result]
 
 
 def _chosen(kind: Any, row: Any, values: dict[str, Any]) -> Any:
