@@ -69,6 +69,16 @@ class MySQLConnection(DriverConnection[StatementText]):
         self._write_limit = None if probe.is_mariadb(raw) else statement_timeout
         self._exchange = Exchange(raw, self._kill)
 
+    @property
+    def exchange(self) -> Exchange:
+        """For another consumer of this connection (an ORM): its requests have to go through it as well."""
+        return self._exchange
+
+    @property
+    def write_timeout_seconds(self) -> float | None:
+        """The configured limit of statements that the server does not hold itself."""
+        return self._write_limit
+
     # --- statements -------------------------------------------------------------------------------------------------
 
     async def fetch(

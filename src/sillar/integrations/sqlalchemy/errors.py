@@ -30,13 +30,14 @@ def translated_by(
     if isinstance(error, exc.StatementError):  # before anything was sent
         cause = error.orig
         if isinstance(cause, exc.SQLAlchemyError):
-            return _caused(ParameterError(str(cause)), error)
+            kind = ParameterError if isinstance(cause, exc.InvalidRequestError) else UsageError
+            return _caused(kind(str(cause.args[0])), error)
         return _caused(
             ParameterError(f"a parameter has a value that its column type does not take ({type(cause).__name__})"),
             error,
         )
     if isinstance(error, exc.SQLAlchemyError):
-        return _caused(UsageError(str(error)), error)
+        return _caused(UsageError(str(error.args[0] if error.args else error)), error)
     return None
 
 

@@ -10,6 +10,7 @@ from sillar.engines.connection import DriverConnection
 from sillar.errors import DatabaseError, UsageError
 from sillar.execution import Execution, Executor
 from sillar.execution.pipeline import observer_failed
+from sillar.integrations.sqlalchemy.private import await_only
 
 _TEXTS_MAX: Final = 2000
 _CONTROL: Final = frozenset({"savepoint", "release", "rollback"})  # the end of the transaction undoes them
@@ -89,6 +90,16 @@ class Lent:
     def lend(self, physical: DriverConnection[Any], record: Any, watch: Watch) -> None:
         """Set up."""
         self.physical, self.record, self.watch = physical, record, watch
+
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's own connection. Whoever has it can do anything with it, so the session is reset afterwards."""
+        self.physical.dirty = True
+        return self._connection  # type: ignore[attr-defined]
+
+    def run_async(self, fn: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Await something of the driver's own connection, as SQLAlchemy's adapters offer it."""
+        return await_only(fn(self.driver_connection))
 
     async def watched(self, sql: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run ``work(scanned text)``; note what it leaves behind in the session, and tell the observers."""
