@@ -188,7 +188,9 @@ async def test_a_handler_of_signals_works_in_a_transaction_of_tortoises(postgres
                 raise LookupError
         assert await postgresql_library.titles() == []
         async with postgresql_library.manager.session().transaction():
-            with pytest.raises(UsageError, match="belongs to the task"):  # Tortoise calls handlers in tasks of their own
+            with pytest.raises(
+                UsageError, match="belongs to the task"
+            ):  # Tortoise calls handlers in tasks of their own
                 await Tag.create(word="blue")
     finally:
         Tag._listeners[next(iter(Tag._listeners))].clear()
