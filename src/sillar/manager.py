@@ -218,7 +218,9 @@ class DatabaseManager:
             source = ConnectionPool(config.pool, adapter, name=name, open_connection=self._opener(adapter, config))
         self.pools[name] = source
         self.health_monitor.sources[name] = source
-        return Executor(name, adapter, source, self._interceptors, self._observers)
+        executor = Executor(name, adapter, source, self._interceptors, self._observers)
+        executor.load_slow_lane = _slow_lane
+        return executor
 
     def _opener(
         self, adapter: DatabaseAdapter, config: DatabaseConnectionConfig
@@ -259,7 +261,8 @@ class DatabaseManager:
                 f"{connection.address} took the connection and did not answer a probe within"
                 f" connect_timeout={seconds} s"
             ).at(database=executor.name, node=connection.address) from error
-        executor.adapter.capabilities = executor.capabilities = status.capabilities
+        executor.adapter.learn(status)
+        executor.capabilities = status.capabilities
 
     async def _probe_when_up(self, executor: Executor) -> None:
         while True:
@@ -341,6 +344,13 @@ class DatabaseManager:
 
     def __repr__(self) -> str:
         return f"<DatabaseManager of {', '.join(sorted(self.config.databases))}, {'open' if self._open else 'closed'}>"
+
+
+def _slow_lane() -> Any:
+    """Who runs statements of SQLAlchemy that the fast lane does not take: imported when the first one comes."""
+    from sillar.integrations.sqlalchemy import lane
+
+    return lane
 
 
 _open_managers: weakref.WeakSet[DatabaseManager] = weakref.WeakSet()

@@ -6,10 +6,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
+from sqlalchemy.sql.elements import ClauseElement
+
 from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials
-from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection, Isolation, Reply, TransactionOptions
+from sillar.engines.connection import (
+    DEFAULT_TRANSACTION,
+    DriverConnection,
+    Isolation,
+    NodeStatus,
+    Reply,
+    TransactionOptions,
+)
 from sillar.engines.health import PoolHealth
+from sillar.errors import ParameterError
+from sillar.query.bulk import KeyedRead
+from sillar.query.composed import Composed
+from sillar.query.plans import PlanCache
 from sillar.query.statement import Parameters
 
 _LEVELS: Final = {
@@ -79,6 +92,15 @@ class DatabaseAdapter(ABC):
     capabilities: Capabilities
     """What it can do at best; a probe of a live server narrows it."""
 
+    plans: PlanCache
+    """Of an SQL engine: its plans for statements of SQLAlchemy."""
+
+    name_length_max: ClassVar[int] = 255
+    """Bytes of UTF-8 that the name of a table or column may have."""
+
+    keys_max: ClassVar[int] = 1000
+    """Values of keys that one :meth:`bind_keys` takes."""
+
     def __init__(self, config: DatabaseConnectionConfig) -> None:
         self.config = config
         self.current_credentials: Callable[[], Awaitable[DatabaseCredentials]] = self._configured_credentials
@@ -116,11 +138,50 @@ class DatabaseAdapter(ABC):
             UnsupportedCapabilityError: not this engine's kind of statement.
         """
 
+    @abstractmethod
+    def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+        """The statement that reads the rows with these keys, and its values, as :meth:`bind` returns them.
+
+        Args:
+            read: what to read; its names are checked, and quoted here.
+            keys: at least one value, none of them None, each once; tuples where the key has several columns.
+        """
+
+    def plan(self, statement: Composed | ClauseElement) -> Any:
+        """How statements of this shape are run: a plan with ``lane``, ``lane_reason``, and ``bound(values)``, which
+        gives what :meth:`bind` gives.
+
+        Raises:
+            UsageError: it cannot be compiled for this engine.
+            UnsupportedCapabilityError: not this engine's kind of statement.
+        """
+        return self.plans.plan(statement)
+
+    def learn(self, status: NodeStatus) -> None:
+        """Take in what a probe of a live server has found."""
+        self.capabilities = status.capabilities
+
     def own_source(self) -> ConnectionSource | None:
         """The pool that this engine brings along (capability ``DRIVER_POOL``), or None: then Sillar's pool is used."""
         return None
 
     # --- the same for all ---
+
+    def check_name(self, name: str) -> None:
+        """Refuse what cannot be the name of a table or column, before a connection is leased. All others are quoted.
+
+        Raises:
+            ParameterError: no text, empty, a NUL in it, longer than the engine takes.
+        """
+        if not isinstance(name, str) or not name:
+            raise ParameterError(f"a name of a table or column is a text with something in it, not {name!r:.40}")
+        if "\0" in name:
+            raise ParameterError("a name of a table or column has a NUL character")
+        length = len(name.encode("utf-8", "surrogatepass"))
+        if length > self.name_length_max:
+            raise ParameterError(
+                f"a name of a table or column has {length} bytes, {self.name_length_max} at most: {name[:20]}…"
+            )
 
     def check_transaction(self, options: TransactionOptions, *, nested: bool) -> None:
         """Refuse what this engine cannot do, before a connection is leased.

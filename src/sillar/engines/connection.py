@@ -51,6 +51,26 @@ class RowShape:
         return f"RowShape{self.columns}"
 
 
+class PlannedShape(RowShape):
+    """The result of a plan for a statement of SQLAlchemy, shared by all connections.
+
+    Attributes:
+        decode: makes SQLAlchemy's values of one row of the driver; None where they are the same.
+    """
+
+    __slots__ = ("decode",)
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        native: frozenset[type],
+        decimals: frozenset[str],
+        decode: Callable[[Any], tuple[Any, ...]] | None,
+    ) -> None:
+        super().__init__(columns, native, decimals)
+        self.decode = decode
+
+
 class DocumentShape(RowShape):
     """A result of documents: each row is a tuple of one mapping, under the column ``document``.
 
@@ -260,6 +280,7 @@ class DriverConnection(ABC, Generic[StatementT]):
         ``table`` may be qualified (``schema.table``); names are quoted here.
         """
 
+    @abstractmethod
     async def write_batch(
         self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
     ) -> int:
@@ -270,7 +291,6 @@ class DriverConnection(ABC, Generic[StatementT]):
         error, the error's ``row_number`` says it, from 1 within the batch. Inside a transaction the caller has set a
         savepoint.
         """
-        raise NotImplementedError
 
     # --- transactions ---
 

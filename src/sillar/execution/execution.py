@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sillar.engines.connection import CopyConnection, DriverConnection
+from sillar.query.lane import Lane
 
 Operation = Callable[[Any, "Execution"], Awaitable[Any]]
 """How an execution runs on a connection."""
@@ -81,6 +82,16 @@ class Execution:
         """Whether it certainly does not write."""
         return self.statement is not None and bool(self.statement.is_read)
 
+    @property
+    def lane(self) -> Lane | None:
+        """Who runs a statement of SQLAlchemy; None for plain text and commands."""
+        return getattr(self.statement, "lane", None)
+
+    @property
+    def lane_reason(self) -> str | None:
+        """Why it is the slow lane; None for all others."""
+        return getattr(self.statement, "lane_reason", None) if self.lane is Lane.SLOW else None
+
     def __repr__(self) -> str:
         return f"<Execution on {self.database}: {self.fingerprint}>"
 
@@ -107,6 +118,9 @@ def run_many(connection: DriverConnection[Any], execution: Execution) -> Awaitab
 
 def run_batch(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
     """The statements of the payload in order → list of ``Reply``."""
+    if type(execution.payload) is not list:  # some of them take the slow lane
+        laned: Awaitable[Any] = execution.payload.run(connection, execution.timeout_seconds)
+        return laned
     return connection.run_batch(execution.payload, execution.timeout_seconds)
 
 
@@ -114,6 +128,11 @@ def bulk_insert(connection: DriverConnection[Any], execution: Execution) -> Awai
     """The rows of the payload ``(table, columns, rows)`` → rows inserted."""
     table, columns, values = execution.payload
     return connection.bulk_insert(table, columns, values, execution.timeout_seconds)
+
+
+def write_batch(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """The rows of the payload, as the ``BulkWrite`` says → rows affected."""
+    return connection.write_batch(execution.statement, execution.payload, execution.timeout_seconds)
 
 
 def copy_out(connection: CopyConnection, execution: Execution) -> Awaitable[Any]:

@@ -14,6 +14,7 @@ from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection
 from sillar.errors import DatabaseError, UsageError
 from sillar.execution.execution import Execution
+from sillar.execution.lanes import SlowLane
 from sillar.execution.pipeline import Interceptor, Observer, compose, observer_failed
 
 
@@ -47,8 +48,22 @@ class Executor:
         self._closed_reason = f"database {name!r} is not open: use `async with manager`, or await manager.initialize()"
         self._tasks: set[asyncio.Task[Any]] = set()
         self._on_close: list[Callable[[], Awaitable[None]]] = []
+        self.load_slow_lane: Callable[[], SlowLane] = _no_slow_lane
+        """Gives who runs statements of SQLAlchemy that the fast lane does not take; called when the first one comes."""
+        self._slow_lane: SlowLane | None = None
         self.integrations: dict[str, Any] = {}
         """What ORMs keep with this database, by their own key."""
+
+    @property
+    def slow_lane(self) -> SlowLane:
+        """Who runs statements of SQLAlchemy that the fast lane does not take.
+
+        Raises:
+            UsageError: there is nobody.
+        """
+        if self._slow_lane is None:
+            self._slow_lane = self.load_slow_lane()
+        return self._slow_lane
 
     def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Have something awaited before the connections of this database are closed."""
@@ -170,6 +185,10 @@ class Executor:
         if own:
             await connection.commit_undisturbed()
         return result
+
+
+def _no_slow_lane() -> SlowLane:
+    raise UsageError("this executor has no slow lane for statements of SQLAlchemy: get it from a DatabaseManager")
 
 
 def _loop_name(loop: asyncio.AbstractEventLoop) -> str:

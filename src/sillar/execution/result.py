@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sillar.engines.connection import Reply
 from sillar.errors import ResultError
 from sillar.execution.rows import row_maker
+from sillar.query.lane import Lane
 
 T = TypeVar("T")
 
@@ -21,11 +22,23 @@ class QueryResult:
             RETURNING.
         database: configured name of the database.
         duration_seconds: from the call to the reply, the wait for a connection included.
+        lane: who ran a statement of SQLAlchemy; None for plain text and commands.
+        lane_reason: why it was the slow lane; None for all others.
     """
 
-    __slots__ = ("_dicts", "_reply", "database", "duration_seconds", "last_insert_id", "rows_affected")
+    __slots__ = ("_dicts", "_reply", "database", "duration_seconds", "lane", "lane_reason", "last_insert_id",
+                 "rows_affected")  # fmt: skip
 
-    def __init__(self, reply: Reply, *, database: str, duration_seconds: float) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        *,
+        database: str,
+        duration_seconds: float,
+        lane: Lane | None = None,
+        lane_reason: str | None = None,
+    ) -> None:
+        self.lane, self.lane_reason = lane, lane_reason
         self._reply = reply
         self._dicts: list[dict[str, Any]] | None = None
         self.rows_affected = reply.rows_affected

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.elements import ClauseElement
 
 from sillar.capabilities import Capabilities, Capability
 from sillar.context import current_deadline, time_left
 from sillar.engines.connection import DriverConnection
 from sillar.errors import ResultError
 from sillar.execution import execution as operations
+from sillar.execution.bulk import BulkVerbs
 from sillar.execution.documents import DocumentCollection
 from sillar.execution.execution import Execution, Operation
 from sillar.execution.executor import Executor
+from sillar.execution.lanes import batch_of, bound_sets, operation_for
 from sillar.execution.result import QueryResult
 from sillar.execution.rows import row_maker
 from sillar.execution.stream import RowStream
+from sillar.query.composed import Composed
 from sillar.query.document import DocumentCommand
+from sillar.query.lane import Lane
 from sillar.query.statement import Parameters
 
 if TYPE_CHECKING:
     from sillar.execution.transaction import Transaction
 
 T = TypeVar("T")
-Statement = str | DocumentCommand
+Statement = str | DocumentCommand | ClauseElement | Executable | Composed
 
 
-class Statements(ABC):
+class Statements(BulkVerbs):
     """Statements with ``:name`` parameters from a mapping, or with the engine's own placeholders from a list or tuple.
 
     Results come as dicts, or ``into=`` a dataclass, msgspec Struct, pydantic model, NamedTuple or scalar type. With
@@ -64,7 +71,7 @@ class Statements(ABC):
     def owning_transaction(self) -> Transaction | None:
         """The innermost transaction that is open here, or None: what an ORM joins."""
 
-    async def begin_if_due(self) -> None:  # noqa: B027 - most have nothing to begin
+    async def begin_if_due(self) -> None:
         """Begin the transaction that the first statement would begin."""
 
     @property
@@ -76,7 +83,16 @@ class Statements(ABC):
         self, operation: Operation, statement: Any, params: Parameters, timeout_seconds: float | None
     ) -> Awaitable[Any]:
         bound, args = self._executor.adapter.bind(statement, params)
+        if type(statement) is not str:
+            operation = operation_for(self._executor, operation, bound)
         return self._run_bound(operation, bound, args, timeout_seconds)
+
+    def _run_planned(
+        self, operation: Operation, plan: Any, values: Sequence[Any], timeout_seconds: float | None
+    ) -> Awaitable[Any]:
+        """As :meth:`_run`, for a plan of ``adapter.plan`` and the values of its parameters in order."""
+        bound, args = plan.bound(values)
+        return self._run_bound(operation_for(self._executor, operation, bound), bound, args, timeout_seconds)
 
     def _run_bound(
         self,
@@ -104,8 +120,21 @@ class Statements(ABC):
     ) -> QueryResult:
         """Run a statement; rows and counts."""
         started = perf_counter()
-        reply = await self._run(operations.run, statement, params, timeout_seconds)
-        return QueryResult(reply, database=self._executor.name, duration_seconds=perf_counter() - started)
+        executor = self._executor
+        bound, args = executor.adapter.bind(statement, params)
+        if type(statement) is str:
+            reply = await self._run_bound(operations.run, bound, args, timeout_seconds)
+            return QueryResult(reply, database=executor.name, duration_seconds=perf_counter() - started)
+        operation = operation_for(executor, operations.run, bound)
+        reply = await self._run_bound(operation, bound, args, timeout_seconds)
+        return self._result(reply, bound, perf_counter() - started)
+
+    def _result(self, reply: Any, bound: Any, seconds: float) -> QueryResult:
+        lane = getattr(bound, "lane", None)
+        reason = bound.lane_reason if lane is Lane.SLOW else None
+        return QueryResult(
+            reply, database=self._executor.name, duration_seconds=seconds, lane=lane, lane_reason=reason
+        )
 
     @overload
     async def fetch_all(
@@ -248,6 +277,8 @@ class Statements(ABC):
         Raises:
             ParameterError: a set does not fit; the message has its number, and nothing was sent.
         """
+        if isinstance(statement, (ClauseElement, Composed)):
+            return await self._execute_many_planned(statement, params, timeout_seconds)
         bind = self._executor.adapter.bind
         sets = []
         bound: Any = None
@@ -263,6 +294,17 @@ class Statements(ABC):
         affected: int = await self._run_bound(operations.run_many, bound, (), timeout_seconds, sets)
         return affected
 
+    async def _execute_many_planned(
+        self, statement: ClauseElement | Composed, params: Iterable[Parameters], timeout_seconds: float | None
+    ) -> int:
+        executor = self._executor
+        bound, sets = bound_sets(executor.adapter, statement, params)
+        if not sets:
+            return 0
+        operation = operation_for(executor, operations.run_many, bound)
+        affected: int = await self._run_bound(operation, bound, (), timeout_seconds, sets)
+        return affected
+
     async def execute_batch(
         self, statements: Sequence[tuple[Statement, Parameters]], *, timeout_seconds: float | None = None
     ) -> list[QueryResult]:
@@ -274,32 +316,10 @@ class Statements(ABC):
             return []
         started = perf_counter()
         bound = [self._executor.adapter.bind(statement, params) for statement, params in statements]
-        replies = await self._run_bound(operations.run_batch, bound[0][0], (), timeout_seconds, bound)
+        payload = batch_of(self._executor, bound)
+        replies = await self._run_bound(operations.run_batch, bound[0][0], (), timeout_seconds, payload)
         seconds = perf_counter() - started
-        return [QueryResult(reply, database=self._executor.name, duration_seconds=seconds) for reply in replies]
-
-    async def bulk_insert(
-        self,
-        table: str,
-        columns: Sequence[str],
-        rows: Iterable[Sequence[Any]],
-        *,
-        timeout_seconds: float | None = None,
-    ) -> int:
-        """Insert many rows by the engine's fastest means (COPY, multi-row INSERT, insert_many), all or nothing.
-
-        Args:
-            table: name of the table or collection, possibly qualified (``schema.table``); quoted here.
-            columns: names of the columns; quoted here.
-            rows: values in the order of the columns; consumed once.
-
-        Returns:
-            the rows inserted.
-        """
-        inserted: int = await self._run_bound(
-            operations.bulk_insert, None, (), timeout_seconds, (table, tuple(columns), rows)
-        )
-        return inserted
+        return [self._result(reply, each, seconds) for reply, (each, _) in zip(replies, bound, strict=True)]
 
     def documents(self, collection: str) -> DocumentCollection:
         """The document verbs on one collection.

@@ -11,6 +11,7 @@ from sillar.engines.connection import DriverConnection, RowShape
 from sillar.errors import UsageError
 from sillar.execution.execution import Execution
 from sillar.execution.executor import Executor
+from sillar.execution.lanes import stream
 from sillar.execution.rows import row_maker
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class RowStream(Generic[T]):
             connection = self._leased = await self._executor.acquire()
         execution = Execution(
             self._executor.name,
-            _first_batch,
+            self._first_batch,
             self._statement,
             self._args,
             self._timeout_seconds,
@@ -118,12 +119,8 @@ class RowStream(Generic[T]):
         if connection is not None:
             self._executor.source.release_connection(connection)
 
-
-async def _first_batch(
-    connection: DriverConnection[Any], execution: Execution
-) -> tuple[_Batches, tuple[RowShape, Sequence[Any]] | None]:
-    batches = cast(
-        _Batches,
-        connection.stream(execution.statement, execution.args, execution.payload, execution.timeout_seconds),
-    )
-    return batches, await anext(batches, None)
+    async def _first_batch(
+        self, connection: DriverConnection[Any], execution: Execution
+    ) -> tuple[_Batches, tuple[RowShape, Sequence[Any]] | None]:
+        batches = cast(_Batches, stream(self._executor, connection, execution))
+        return batches, await anext(batches, None)

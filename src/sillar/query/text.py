@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from sillar.errors import ParameterError
 from sillar.query.functions import HARMLESS_FUNCTIONS, KEYWORDS_BEFORE_PARENTHESIS, WRITING_FUNCTIONS
+from sillar.query.lane import Lane
 
 
 class Placeholder(Enum):
@@ -63,6 +64,9 @@ class StatementText:
         is_atomic: it certainly is applied as a whole or not at all: one statement, and no procedure, which may commit
             inside.
         touches_prepared: it may have changed the session's prepared statements.
+        key: under which a connection keeps it prepared.
+        results: of a compiled statement of SQLAlchemy, what becomes of its rows (``PlannedRows``); None for plain text,
+            whose values the engine decodes itself.
     """
 
     __slots__ = (
@@ -73,7 +77,9 @@ class StatementText:
         "is_clean",
         "is_read",
         "is_single",
+        "key",
         "names",
+        "results",
         "source",
         "sql",
         "touches_prepared",
@@ -86,7 +92,8 @@ class StatementText:
         self._tokens = _tokens(source, rules)
         self._fingerprint: str | None = None
         self._pieces, self.names = _render(self._tokens, rules.placeholder)
-        self.sql = "".join(self._pieces)
+        self.sql = self.key = "".join(self._pieces)
+        self.results: Any = None
         self.unique_names = frozenset(self.names)
         words = [text.lower() for kind, text in self._tokens if kind == "word"]
         self.verb = words[0] if words else ""
@@ -116,6 +123,17 @@ class StatementText:
         if len(params) != len(self.unique_names):
             raise self._mismatch(params)
         return values
+
+    def as_it_stands(self) -> None:
+        """Send the text with nothing replaced: its parameters are the engine's own placeholders."""
+        self.sql = self.key = self.source
+        self.names, self.unique_names = (), frozenset()
+        self._pieces = [piece for _, piece in self._tokens]
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of a statement of SQLAlchemy; None for plain text."""
+        return None if self.results is None else Lane.FAST
 
     def source_position(self, position: int) -> int:
         """The 1-based character of ``source`` for a 1-based character of ``sql``, which has other placeholders."""
@@ -209,8 +227,7 @@ class StatementTexts:
         text = self._texts.get(key)
         if text is None:
             text = StatementText(source, self.rules)
-            text.sql, text.names, text.unique_names = source, (), frozenset()
-            text._pieces = [piece for _, piece in text._tokens]
+            text.as_it_stands()
             self._keep(key, text)
         return text
 

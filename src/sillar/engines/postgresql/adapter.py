@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 import asyncpg
+from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, PostgreSQLConfig, ssl_context
 from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.connection import NodeStatus
+from sillar.engines.postgresql.bulk import keyed_sql
 from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.engines.postgresql.errors import connect_error
+from sillar.engines.postgresql.plan import PostgreSQLPlanCompiler
 from sillar.engines.postgresql.session import GatedConnection
+from sillar.query.bulk import KeyedRead, padded_keys
+from sillar.query.composed import Composed
 from sillar.query.functions import POSTGRESQL_FUNCTIONS
+from sillar.query.plans import PlanCache
 from sillar.query.statement import Parameters
 from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
 
@@ -38,6 +46,8 @@ class PostgreSQLAdapter(DatabaseAdapter):
 
     driver = "asyncpg"
     schemes: ClassVar = ("postgresql", "postgres")
+    name_length_max = 63  # what is longer the server would cut off silently
+    keys_max = 10_000
     capabilities = Capabilities("PostgreSQL", [c for c in Capability if c not in _ABSENT])
 
     def __init__(self, config: DatabaseConnectionConfig) -> None:
@@ -46,13 +56,26 @@ class PostgreSQLAdapter(DatabaseAdapter):
             raise errors.UsageError(f"PostgreSQLAdapter takes a PostgreSQLConfig, not {type(config).__name__}")
         self._options = config.connection_options
         self._statements = StatementTexts(LEXICAL_RULES)
+        self.plans = PlanCache(PostgreSQLPlanCompiler(LEXICAL_RULES))
         self._gate: asyncio.Semaphore | None = None
         self.address = str(config.addresses[0])
 
     def bind(self, statement: Any, params: Parameters) -> tuple[StatementText, Sequence[Any]]:
-        if not isinstance(statement, str):
+        if type(statement) is not str and not isinstance(statement, str):
+            if isinstance(statement, (Composed, ClauseElement)):
+                return self.plans.bind(statement, params)
             self.capabilities.require(Capability.DOCUMENTS, remedy="PostgreSQL takes SQL text; send a str")
         return self._statements.bound(statement, params)
+
+    def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[StatementText, Sequence[Any]]:
+        if len(read.key) == 1:
+            return self._statements.get(keyed_sql(read)), (keys,)
+        tuples = padded_keys(keys)
+        return self._statements.get(keyed_sql(read, len(tuples))), list(chain.from_iterable(tuples))
+
+    def learn(self, status: NodeStatus) -> None:
+        super().learn(status)
+        self.plans.replace(PostgreSQLPlanCompiler(LEXICAL_RULES, status.version))
 
     async def connect(self) -> asyncpg.Connection:
         return (await self.open_connection()).raw

@@ -12,11 +12,13 @@ from sillar.engines.connection import (
     Reply,
     RowShape,
 )
+from sillar.engines.postgresql import bulk
 from sillar.engines.postgresql.errors import refused_by_driver
 from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set, run_each
 from sillar.engines.postgresql.prepared import PreparedStatement
 from sillar.engines.postgresql.server_session import ServerSession
 from sillar.engines.postgresql.values import identifier, parameter_encoder, plain_parameters
+from sillar.query.bulk import BulkWrite
 from sillar.query.text import StatementText
 
 
@@ -38,7 +40,7 @@ class PostgreSQLConnection(ServerSession):
         *,
         _again: bool = False,
     ) -> tuple[RowShape, Sequence[Any]]:
-        prepared = self._prepared.get(statement.sql)
+        prepared = self._prepared.get(statement.key)
         if not statement.is_clean:
             self._mark(statement)
         try:
@@ -61,7 +63,7 @@ class PostgreSQLConnection(ServerSession):
         *,
         _again: bool = False,
     ) -> tuple[RowShape, Any | None]:
-        prepared = self._prepared.get(statement.sql)
+        prepared = self._prepared.get(statement.key)
         if not statement.is_clean:
             self._mark(statement)
         try:
@@ -91,7 +93,7 @@ class PostgreSQLConnection(ServerSession):
             if not statement.is_single:
                 status = await self._run_script(statement, args, timeout_seconds)
                 return Reply(None, (), _affected(status))
-            prepared = self._prepared.get(statement.sql)
+            prepared = self._prepared.get(statement.key)
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
             values = args if prepared.encode is None else prepared.encode(args)
@@ -126,7 +128,7 @@ class PostgreSQLConnection(ServerSession):
             self._mark(statement)
         nested = self.in_transaction  # then the driver would keep the sets before one that it refuses
         try:
-            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
+            prepared = self._prepared.get(statement.key) or await self._prepare(statement, timeout_seconds)
             encoded = rows if prepared.encode is None else [prepared.encode(row) for row in rows]
             if nested:
                 await self.raw.execute("SAVEPOINT sillar_many")
@@ -179,7 +181,7 @@ class PostgreSQLConnection(ServerSession):
         _again: bool = False,
     ) -> tuple[PreparedStatement, Any]:
         try:
-            prepared = self._prepared.get(statement.sql) or await self._prepare(statement, timeout_seconds)
+            prepared = self._prepared.get(statement.key) or await self._prepare(statement, timeout_seconds)
             values = args if prepared.encode is None else prepared.encode(args)
             return prepared, await prepared.raw.cursor(*values, timeout=timeout_seconds)
         except BaseException as error:
@@ -192,9 +194,12 @@ class PostgreSQLConnection(ServerSession):
         columns: Sequence[str],
         rows: Iterable[Sequence[Any]],
         timeout_seconds: float | None = None,
+        *,
+        typed_as: str | None = None,
     ) -> int:
+        """COPY; ``typed_as`` is a lasting table with the same columns, where ``table`` is a temporary one."""
         schema, _, name = table.rpartition(".")
-        encode = await self._row_encoder(table, columns, timeout_seconds)
+        encode = (await self._row_types(typed_as or table, columns, timeout_seconds)).encode
         records = CopyRecords(rows if encode is None else map(encode, rows))
         try:
             status = await self.raw.copy_records_to_table(
@@ -206,6 +211,23 @@ class PostgreSQLConnection(ServerSession):
                 raise records.refusal(table).at(node=self.address) from None
             self._raise(error, None, timeout_seconds)
         return _affected(status)
+
+    async def write_batch(
+        self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        return await bulk.write_batch(self, write, rows, timeout_seconds)
+
+    async def column_types(self, table: str, columns: Sequence[str], timeout_seconds: float | None) -> list[str]:
+        """The types of columns, quoted and qualified; those of arrays end in ``[]``. Asked of the server once."""
+        prepared = await self._row_types(table, columns, timeout_seconds)
+        return [bulk.type_name(attribute.type) for attribute in prepared.raw.get_attributes()]
+
+    async def run_script(self, sql: str, timeout_seconds: float | None = None) -> int:
+        """Run a text of Sillar's own without preparing it; the rows that its last statement affected."""
+        try:
+            return _affected(await self.raw.execute(sql, timeout=timeout_seconds))
+        except BaseException as error:
+            self._raise(error, None, timeout_seconds)
 
     async def copy_out(
         self, query: str, write: Callable[[bytes], Awaitable[None]], timeout_seconds: float | None = None
@@ -235,8 +257,9 @@ class PostgreSQLConnection(ServerSession):
     # --- within -----------------------------------------------------------------------------------------------------
 
     async def _prepare(self, statement: StatementText, timeout_seconds: float | None) -> PreparedStatement:
-        prepared = PreparedStatement(await self.raw.prepare(statement.sql, timeout=timeout_seconds))
-        self._keep(statement.sql, prepared)
+        raw = await self.raw.prepare(statement.sql, timeout=timeout_seconds)
+        prepared = PreparedStatement(raw, statement.results)
+        self._keep(statement.key, prepared)
         return prepared
 
     def _keep(self, key: str, prepared: PreparedStatement) -> None:
@@ -245,10 +268,8 @@ class PostgreSQLConnection(ServerSession):
                 del self._prepared[next(iter(self._prepared))]
             self._prepared[key] = prepared
 
-    async def _row_encoder(
-        self, table: str, columns: Sequence[str], timeout_seconds: float | None
-    ) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
-        """How the rows of a COPY have to be encoded: asked of the server once per table and columns."""
+    async def _row_types(self, table: str, columns: Sequence[str], timeout_seconds: float | None) -> PreparedStatement:
+        """What the server says of columns, once per table and columns; ``encode`` is of rows on their way into them."""
         key = f"copy {table} {columns}"
         prepared = self._prepared.get(key)
         if prepared is None:
@@ -262,7 +283,7 @@ class PostgreSQLConnection(ServerSession):
             prepared = PreparedStatement(raw)
             prepared.encode = parameter_encoder([attribute.type.oid for attribute in raw.get_attributes()])
             self._keep(key, prepared)
-        return prepared.encode
+        return prepared
 
     async def _run_script(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None) -> str:
         if args:
@@ -287,7 +308,7 @@ class PostgreSQLConnection(ServerSession):
         already.
         """
         if isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.InvalidSQLStatementNameError)):
-            self._prepared.pop(statement.sql, None)
+            self._prepared.pop(statement.key, None)
             if isinstance(error, asyncpg.InvalidSQLStatementNameError):
                 self.dirty = self._prepared_lost = True
             if restart:
@@ -307,7 +328,7 @@ class PostgreSQLConnection(ServerSession):
             raise errors.UnknownStatementError(
                 "the statement was executed, and its result could not be read: a type in it was changed meanwhile"
             ).at(node=self.address) from error
-        if refused_by_driver(error):
+        if refused_by_driver(error) and statement.results is None:
             plain = plain_parameters(args)
             if plain is not None:
                 return plain

@@ -22,10 +22,15 @@ class PreparedStatement:
 
     __slots__ = ("decode", "encode", "raw", "shape", "state")
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, results: Any = None) -> None:
         self.raw = raw
         self.state = session.state(raw)
         attributes = raw.get_attributes()
+        self.shape: RowShape
+        if results is not None:  # a plan: SQLAlchemy's processors make the values
+            shape = results.described(tuple([(attribute.name, attribute.type.oid) for attribute in attributes]))
+            self.shape, self.decode, self.encode = shape, shape.decode, None
+            return
         decimals = frozenset(attribute.name for attribute in attributes if attribute.type.oid == _NUMERIC)
         self.shape = RowShape([attribute.name for attribute in attributes], _NATIVE, decimals)
         self.decode = row_decoder([attribute.type.oid for attribute in attributes])

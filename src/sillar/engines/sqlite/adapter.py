@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, ClassVar, Final
+
+from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, SQLiteConfig
 from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.sqlite.bulk import keyed_sql
 from sillar.engines.sqlite.connection import SQLiteConnection
 from sillar.engines.sqlite.file import DatabaseFile
+from sillar.engines.sqlite.plan import SQLitePlanCompiler
 from sillar.engines.sqlite.source import SQLiteSource
 from sillar.engines.sqlite.statement import SQLiteStatement, SQLiteStatements
+from sillar.query.bulk import KeyedRead, padded_keys
+from sillar.query.composed import Composed
+from sillar.query.plans import PlanCache
 from sillar.query.statement import Parameters
 
 _PRESENT: Final = (
@@ -43,6 +51,7 @@ class SQLiteAdapter(DatabaseAdapter):
 
     driver = "sqlite3"
     schemes: ClassVar = ("sqlite",)
+    keys_max = 512  # SQLite below 3.32 takes 999 parameters
     capabilities = Capabilities("SQLite", _PRESENT)
 
     def __init__(self, config: DatabaseConnectionConfig) -> None:
@@ -50,6 +59,7 @@ class SQLiteAdapter(DatabaseAdapter):
         if not isinstance(config, SQLiteConfig):
             raise errors.UsageError(f"SQLiteAdapter takes a SQLiteConfig, not {type(config).__name__}")
         self._statements = SQLiteStatements()
+        self.plans = PlanCache(SQLitePlanCompiler())
         self._file = DatabaseFile(config)
         self._source = SQLiteSource(config, self.capabilities)
 
@@ -65,8 +75,16 @@ class SQLiteAdapter(DatabaseAdapter):
 
     def bind(self, statement: Any, params: Parameters) -> tuple[SQLiteStatement, Sequence[Any]]:
         if type(statement) is not str and not isinstance(statement, str):
+            if isinstance(statement, (Composed, ClauseElement)):
+                return self.plans.bind(statement, params)
             self.capabilities.require(Capability.DOCUMENTS, remedy="SQLite takes SQL text; send a str")
         return self._statements.bound(statement, params)
+
+    def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[SQLiteStatement, Sequence[Any]]:
+        given = padded_keys(keys)
+        return self._statements.get(keyed_sql(read, len(given))), (
+            given if len(read.key) == 1 else list(chain.from_iterable(given))
+        )
 
     def own_source(self) -> SQLiteSource:
         """The source that the adapter brings along; the same one every time."""

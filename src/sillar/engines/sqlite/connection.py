@@ -20,11 +20,13 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.sqlite import operations
+from sillar.engines.sqlite.bulk import prepared
 from sillar.engines.sqlite.inline import SLICE_SECONDS
 from sillar.engines.sqlite.jobs import Job
 from sillar.engines.sqlite.statement import Route, SQLiteStatement, SQLiteStatements, quoted
 from sillar.engines.sqlite.values import encode
 from sillar.engines.sqlite.worker import Hold, Worker
+from sillar.query.bulk import BulkWrite
 
 if TYPE_CHECKING:
     from sillar.engines.sqlite.source import SQLiteSource
@@ -64,7 +66,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
     async def fetch(
         self, statement: SQLiteStatement, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Sequence[Any]]:
-        values = encode(args)
+        values = encode(args) if statement.results is None else args
         inline = self._source.inline
         if inline is not None and self._hold is None and statement.lookup_generation == self._source.proofs.generation:
             found = inline.rows(statement, values)
@@ -74,15 +76,15 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
                     shape = operations.shape_of(statement, inline.cursor)
                 if inline.slice_seconds > SLICE_SECONDS:
                     await inline.pause()
-                return shape, found
+                return shape, found if statement.results is None else _values(shape, found)
         job = Job(operations.fetch, statement, values)
         answer: tuple[RowShape, Sequence[Any]] = await self._do(job, timeout_seconds)
-        return answer
+        return answer if statement.results is None else (answer[0], _values(*answer))
 
     async def fetch_row(
         self, statement: SQLiteStatement, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Any | None]:
-        values = encode(args)
+        values = encode(args) if statement.results is None else args
         inline = self._source.inline
         if inline is not None and self._hold is None and statement.lookup_generation == self._source.proofs.generation:
             found = inline.rows(statement, values)
@@ -92,9 +94,12 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
                     shape = operations.shape_of(statement, inline.cursor)
                 if inline.slice_seconds > SLICE_SECONDS:
                     await inline.pause()
-                return shape, found[0] if found else None
+                rows = found if statement.results is None else _values(shape, found)
+                return shape, rows[0] if rows else None
         job = Job(operations.fetch_row, statement, values)
         answer: tuple[RowShape, Any | None] = await self._do(job, timeout_seconds)
+        if statement.results is not None and answer[1] is not None:
+            return answer[0], _values(answer[0], [answer[1]])[0]
         return answer
 
     async def run(self, statement: SQLiteStatement, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
@@ -104,16 +109,16 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         if not statement.is_single and not args and statement.route is Route.WRITE:
             job = Job(operations.run_script, statement, _STATEMENTS.rules, several=True)
         else:
-            job = Job(operations.run, statement, encode(args))
+            job = Job(operations.run, statement, encode(args) if statement.results is None else args)
         reply: Reply = await self._do(job, timeout_seconds)
-        return reply
+        return reply if statement.results is None else _reply(reply)
 
     async def run_many(
         self, statement: SQLiteStatement, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
     ) -> int:
-        sets = iter(args)
-        first = [encode(values) for values in islice(sets, _SETS_PER_JOB)]
-        following = [encode(values) for values in islice(sets, _SETS_PER_JOB)]
+        sets = iter(args) if statement.results is not None else map(encode, args)
+        first = list(islice(sets, _SETS_PER_JOB))
+        following = list(islice(sets, _SETS_PER_JOB))
         if not following:
             if not first:
                 return 0
@@ -125,7 +130,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             affected = 0
             while first:
                 affected += await self._do(Job(operations.run_many, statement, first), timeout_seconds)
-                first, following = following, [encode(values) for values in islice(sets, _SETS_PER_JOB)]
+                first, following = following, list(islice(sets, _SETS_PER_JOB))
         except BaseException:
             await self._undo_many(outer)
             raise
@@ -140,9 +145,14 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             statement.route is not Route.WRITE or not statement.is_single for statement, _ in statements
         ):
             return await super().run_batch(statements, timeout_seconds)
-        pairs = [(statement, encode(args)) for statement, args in statements]
+        pairs = [
+            (statement, encode(args) if statement.results is None else args) for statement, args in statements
+        ]
         replies: list[Reply] = await self._do(Job(operations.run_several, None, pairs, several=True), timeout_seconds)
-        return replies
+        return [
+            reply if statement.results is None else _reply(reply)
+            for reply, (statement, _) in zip(replies, statements, strict=True)
+        ]
 
     async def stream(
         self, statement: SQLiteStatement, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
@@ -154,7 +164,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             for begin in range(0, len(rows), batch_rows):
                 yield shape, rows[begin : begin + batch_rows]
             return
-        values = encode(args)
+        values = encode(args) if statement.results is None else args
         own = None if hold is not None else await self._source.hold_snapshot(self, begin=False)
         hold = own or hold
         assert hold is not None
@@ -162,7 +172,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         try:
             shape, rows, cursor = await self._do_held(hold, opening, timeout_seconds)
             while rows:
-                yield shape, rows
+                yield shape, rows if statement.results is None else _values(shape, rows)
                 rows = await self._do_held(
                     hold, Job(operations.fetch_more, statement, (cursor, batch_rows)), timeout_seconds
                 )
@@ -182,6 +192,12 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         marks = ", ".join("?" for _ in columns)
         statement = _STATEMENTS.get(f"INSERT INTO {quoted(table)} ({names}) VALUES ({marks})")  # noqa: S608
         return await self.run_many(statement, rows, timeout_seconds)
+
+    async def write_batch(
+        self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        statement, arrange = prepared(write)
+        return await self.run_many(statement, rows if arrange is None else map(arrange, rows), timeout_seconds)
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -372,6 +388,17 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         return errors.UsageError(
             f"{statement.verb.upper()} cannot be sent as a statement: connections are shared; use session.transaction()"
         )
+
+
+def _values(shape: Any, rows: Sequence[Any]) -> Sequence[Any]:
+    """The rows of a plan with SQLAlchemy's values."""
+    decode = getattr(shape, "decode", None)
+    return rows if decode is None else [decode(row) for row in rows]
+
+
+def _reply(reply: Reply) -> Reply:
+    """The reply to a plan with SQLAlchemy's values."""
+    return reply if reply.shape is None else reply._replace(rows=_values(reply.shape, reply.rows))
 
 
 def quoted_column(name: str) -> str:

@@ -27,7 +27,9 @@ def shape_of(statement: SQLiteStatement, cursor: sqlite3.Cursor) -> RowShape:
     if description is None:
         return NO_COLUMNS
     columns = tuple([column[0] for column in description])
-    if shape is None or shape.columns != columns:
+    if statement.results is not None:  # a plan, whose columns may be called otherwise
+        shape = statement.shape = statement.results.described(tuple([(name, None) for name in columns]))
+    elif shape is None or shape.columns != columns:
         shape = statement.shape = RowShape(columns)
     return shape
 

@@ -117,7 +117,7 @@ class SQLiteStatements(StatementTexts):
         text = self._texts.get(key)
         if text is None:
             text = SQLiteStatement(source, self.rules)
-            text.sql, text.names, text.unique_names = source, (), frozenset()
+            text.as_it_stands()
             self._keep(key, text)
         assert isinstance(text, SQLiteStatement)
         return text
