@@ -11,6 +11,8 @@ from beanie import BackLink, DecimalAnnotation, Document, Indexed, Link, View
 from pydantic import BaseModel, Field
 from pymongo import DESCENDING, IndexModel
 
+COLLECTIONS = frozenset({"quarries", "stones", "contracts", "Heavy", "tools", "readings", "Free", "things"})
+
 
 class Colour(Enum):
     GREY = "grey"

@@ -49,7 +49,7 @@ class Hold(Protocol):
         """Run a command of the cursor's."""
         ...
 
-    async def finish(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def finish(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Close the cursor on the server; a caller that is cancelled does not wait for it."""
         ...
 
@@ -81,12 +81,12 @@ async def drive(
     assert isinstance(connection, MongoDBConnection)
     limit = timeout_seconds or connection._client.statement_timeout
     try:
-        return await connection._drive(_marked(work(connection.session)), limit)
+        return await connection._drive(_marked(lambda: work(connection.session)), limit)
     except BaseException as error:
         connection._raise(error, command, limit)
 
 
-async def drive_to_end(client: MongoDBClient, work: Coroutine[Any, Any, Any]) -> None:
+async def drive_to_end(client: MongoDBClient, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Run something of the driver's that goes on when its caller is cancelled."""
     await MongoDBConnection(client)._drive(_marked(work), _END_SECONDS, stoppable=False)
 
@@ -110,9 +110,9 @@ def codec_options(tz_aware: bool, zone: tzinfo) -> CodecOptions[Document]:
     )
 
 
-async def _marked(work: Coroutine[Any, Any, T]) -> T:
+async def _marked(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     _under_way.set(True)  # of this task alone
-    return await work
+    return await work()
 
 
 # --- cursors ----------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class _Routed:
             self._left = self._over = True
             raise
         finally:
-            if self._over or this.cursor_id == 0:
+            if self._over or not this.cursor_id:
                 self._let_go()
 
     def _next_command(self, cursor_id: int | None) -> DocumentCommand:
@@ -168,7 +168,7 @@ class _Routed:
             await cursor.close()
             return
         try:
-            await hold.finish(cursor.close())
+            await hold.finish(cursor.close)
         finally:
             self._let_go()
 

@@ -87,8 +87,13 @@ def discriminator(document: type[Any]) -> tuple[str, str] | None:
 
 def is_initialized(document: type[Any]) -> bool:
     """Whether ``init_beanie`` has run for it."""
-    settings = document.__dict__.get("_document_settings")
+    settings = document.__dict__.get("_document_settings") or document.__dict__.get("_settings")
     return settings is not None and settings.pymongo_collection is not None
+
+
+def has_revision(document: type[Any]) -> bool:
+    """Whether its revision is stored with it (``use_revision``)."""
+    return bool(_setting(document, "use_revision"))
 
 
 def parse(document: type[Document]) -> Callable[[Mapping[str, Any]], Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -143,7 +143,7 @@ class CursorHold:
                 raise UsageError("the transaction of this cursor has ended; run the query again")
         return await self._route.execute(command, work, self._connection)
 
-    async def finish(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def finish(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         await drive_to_end(self._route.client, work)
 
     def release(self) -> None:
