@@ -57,11 +57,15 @@ class DatabaseError(Exception):
         safe_to_retry: running the failed operation again cannot apply it twice.
         database: the configured name of the database, where one was involved.
         node: ``host:port`` (or path) of the server, where one was involved.
+        row_number: the row of a bulk write that is to blame, by its number in the input, from 1; None where not known.
+        bulk_report: what a bulk write had done until then (a ``BulkReport``).
     """
 
     safe_to_retry: bool = False
     database: str | None = None
     node: str | None = None
+    row_number: int | None = None
+    bulk_report: Any = None
 
     def at(self, *, database: str | None = None, node: str | None = None) -> DatabaseError:
         """Say where it happened; what is already known stays. Returns the error itself."""

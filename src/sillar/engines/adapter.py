@@ -19,6 +19,7 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.health import PoolHealth
+from sillar.engines.inspection import Catalogue, Explainer
 from sillar.errors import ParameterError
 from sillar.query.bulk import KeyedRead
 from sillar.query.composed import Composed
@@ -156,6 +157,16 @@ class DatabaseAdapter(ABC):
             UnsupportedCapabilityError: not this engine's kind of statement.
         """
         return self.plans.plan(statement)
+
+    @property
+    def explainer(self) -> Explainer:
+        """Asks the engine for plans of statements."""
+        raise NotImplementedError
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Asks the engine for its tables."""
+        raise NotImplementedError
 
     def learn(self, status: NodeStatus) -> None:
         """Take in what a probe of a live server has found."""

@@ -20,6 +20,7 @@ from sillar.execution.bulk import BulkVerbs
 from sillar.execution.documents import DocumentCollection
 from sillar.execution.execution import Execution, Operation
 from sillar.execution.executor import Executor
+from sillar.execution.inspection import InspectionVerbs
 from sillar.execution.lanes import batch_of, bound_sets, operation_for
 from sillar.execution.result import QueryResult
 from sillar.execution.rows import row_maker
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Statement = str | DocumentCommand | ClauseElement | Executable | Composed
 
 
-class Statements(BulkVerbs):
+class Statements(BulkVerbs, InspectionVerbs):
     """Statements with ``:name`` parameters from a mapping, or with the engine's own placeholders from a list or tuple.
 
     Results come as dicts, or ``into=`` a dataclass, msgspec Struct, pydantic model, NamedTuple or scalar type. With

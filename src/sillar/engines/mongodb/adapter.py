@@ -12,10 +12,12 @@ from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MongoDBConfig
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.mongodb.arguments import checked
+from sillar.engines.mongodb.bulk import keyed_command
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.connection import MongoDBConnection
 from sillar.engines.mongodb.source import MongoDBSource
 from sillar.errors import ConfigurationError, ConfigurationFault
+from sillar.query.bulk import KeyedRead
 from sillar.query.document import DocumentCommand
 from sillar.query.statement import Parameters
 
@@ -44,6 +46,7 @@ class MongoDBAdapter(DatabaseAdapter):
     driver = "pymongo"
     schemes: ClassVar = ("mongodb", "mongodb+srv")
     capabilities = Capabilities("MongoDB", _PRESENT)
+    keys_max = 10_000
 
     def __init__(self, config: DatabaseConnectionConfig) -> None:
         super().__init__(config)
@@ -69,6 +72,15 @@ class MongoDBAdapter(DatabaseAdapter):
         if self._mongodb_config.read_only and not statement.is_read:
             raise errors.ReadOnlyError(f"{statement.fingerprint} writes, and this database is configured read_only")
         return statement, (params,) if params else ()
+
+    def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[DocumentCommand, Sequence[Any]]:
+        return keyed_command(read, keys), ()
+
+    def check_name(self, name: str) -> None:
+        """As for all; and a field is no operator and no path."""
+        super().check_name(name)
+        if name.startswith("$") or "." in name:
+            raise errors.ParameterError("the name of a field begins with no $ and has no dot")
 
     async def connect(self) -> AsyncMongoClient[dict[str, Any]]:
         """A client of the driver, connected and logged in. The caller closes it."""

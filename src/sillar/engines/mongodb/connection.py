@@ -25,11 +25,13 @@ from sillar.engines.connection import (
     RowShape,
     TransactionOptions,
 )
+from sillar.engines.mongodb import bulk
 from sillar.engines.mongodb.arguments import checked, document_chunks, is_bulk_verb, operation_of
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.errors import statement_error
 from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
 from sillar.engines.mongodb.wording import names_in
+from sillar.query.bulk import BulkWrite
 from sillar.query.document import DocumentCommand
 
 T = TypeVar("T")
@@ -169,6 +171,13 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                 error.detail = {**error.detail, "inserted": inserted}
                 error.args = (f"{error.args[0]}; the {inserted} documents before it were written and stay",)
             raise
+
+    async def write_batch(
+        self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        if self._client.config.read_only:
+            raise errors.ReadOnlyError(f"{write.fingerprint} writes, and this database is configured read_only")
+        return await self._all_or_nothing(lambda: bulk.write_batch(self, write, rows, timeout_seconds))
 
     # --- transactions -----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, ClassVar, Final, NoReturn
 
 from sillar import errors
@@ -11,12 +12,14 @@ from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MySQLConfig, ssl_context
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.mysql import driver
+from sillar.engines.mysql.bulk import keyed_sql
 from sillar.engines.mysql.connection import MySQLConnection
 from sillar.engines.mysql.errors import connect_error
 from sillar.engines.mysql.killer import Killer
 from sillar.engines.mysql.placeholders import PreparedTexts
 from sillar.engines.mysql.session import SessionContract
 from sillar.engines.mysql.values import ResultShapes, encode_parameters
+from sillar.query.bulk import KeyedRead, padded_keys
 from sillar.query.statement import Parameters
 from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
 
@@ -44,6 +47,8 @@ class MySQLAdapter(DatabaseAdapter):
 
     driver = "asyncmy"
     schemes: ClassVar = ("mysql", "mariadb")
+    name_length_max = 192  # 64 characters, of three bytes at most; of more than 64 the server tells
+    keys_max = 1024
     capabilities = Capabilities("MySQL", [c for c in Capability if c not in _ABSENT])
 
     def __init__(self, config: DatabaseConnectionConfig) -> None:
@@ -77,6 +82,11 @@ class MySQLAdapter(DatabaseAdapter):
         if not text.is_single:
             raise errors.ParameterError("several statements in one text take no parameters; send them one by one")
         return text, encode_parameters(args, text.names)
+
+    def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[StatementText, tuple[Any, ...]]:
+        given = padded_keys(keys)
+        text = self._statements.get(keyed_sql(read, len(given)))
+        return text, encode_parameters(given if len(read.key) == 1 else list(chain.from_iterable(given)))
 
     async def connect(self) -> Any:
         return (await self.open_connection()).raw

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from time import monotonic
 from typing import Any, Final, NoReturn
 
 from asyncmy.errors import MySQLError
@@ -21,6 +20,7 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.mysql import driver, probe
+from sillar.engines.mysql.bulk import Batch, Limit, checked_rows, encoded
 from sillar.engines.mysql.errors import is_lost, server_code, statement_error
 from sillar.engines.mysql.exchange import Exchange, in_order_after
 from sillar.engines.mysql.killer import Killer
@@ -28,6 +28,7 @@ from sillar.engines.mysql.placeholders import PreparedTexts, fault_position
 from sillar.engines.mysql.rows import insert_chunks, multi_row_insert
 from sillar.engines.mysql.statements import KeptStatement, StatementRunner
 from sillar.engines.mysql.values import ResultShapes, encode_parameters, identifier
+from sillar.query.bulk import BulkWrite
 from sillar.query.text import StatementText
 
 _NO_COLUMNS: Final = RowShape(())
@@ -126,7 +127,7 @@ class MySQLConnection(DriverConnection[StatementText]):
         if not rows:
             return 0
         self._mark(statement)
-        limit = _Limit(timeout_seconds)
+        limit = Limit(timeout_seconds)
         text = self._texts.get(statement.sql)
         for number, row in enumerate(rows, 1):
             if len(row) != text.count:
@@ -191,11 +192,11 @@ class MySQLConnection(DriverConnection[StatementText]):
     ) -> int:
         names = ", ".join(identifier(column) for column in columns)
         prefix = f"INSERT INTO {'.'.join(map(identifier, table.split('.')))} ({names}) VALUES "  # noqa: S608 - quoted names
-        limit = _Limit(timeout_seconds)
+        limit = Limit(timeout_seconds)
         inserted = 0
         try:
             async with self._all_or_nothing():
-                encoded = _checked(rows, columns)
+                encoded = checked_rows(rows, columns)
                 values = f"({', '.join(['%s'] * len(columns))})"
                 for sql in insert_chunks(self.raw, prefix, values, "", encoded, self._packet_max):
                     results = await self._exchange.call(driver.query, self.raw, sql, timeout_seconds=limit.left())
@@ -203,6 +204,18 @@ class MySQLConnection(DriverConnection[StatementText]):
         except BaseException as error:
             self._raise(error, None, timeout_seconds)
         return inserted
+
+    async def write_batch(
+        self, write: BulkWrite, rows: Sequence[Sequence[Any]], timeout_seconds: float | None = None
+    ) -> int:
+        batch = Batch(self, write, encoded(write, rows), timeout_seconds)
+        try:
+            if self.in_transaction:  # in the caller's savepoint
+                return await batch.written()
+            async with self._all_or_nothing():
+                return await batch.written()
+        except BaseException as error:
+            self._raise(error, None, timeout_seconds)
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -413,32 +426,3 @@ class MySQLConnection(DriverConnection[StatementText]):
         translated.position = fault_position(str(error.args[1]), statement, sent)
         if translated.position is not None:
             translated.args = (f"{translated.args[0]} (at character {translated.position} of the statement)",)
-
-
-class _Limit:
-    """A time limit for work of several requests."""
-
-    __slots__ = ("_deadline",)
-
-    def __init__(self, timeout_seconds: float | None) -> None:
-        self._deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
-
-    def left(self) -> float | None:
-        """Seconds that are left; None without a limit."""
-        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
-
-
-def _checked(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    """The rows as the driver takes them.
-
-    Raises:
-        ParameterError: a row has another length than there are columns, or a value that cannot be stored.
-    """
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(columns):
-            raise errors.ParameterError(f"row {number} has {len(row)} values for {len(columns)} columns")
-        try:
-            yield encode_parameters(row, columns)
-        except errors.ParameterError as error:
-            error.add_note(f"in row {number}")
-            raise

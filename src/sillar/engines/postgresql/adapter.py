@@ -18,6 +18,7 @@ from sillar.engines.connection import NodeStatus
 from sillar.engines.postgresql.bulk import keyed_sql
 from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.engines.postgresql.errors import connect_error
+from sillar.engines.postgresql.explain import PostgreSQLExplainer
 from sillar.engines.postgresql.plan import PostgreSQLPlanCompiler
 from sillar.engines.postgresql.session import GatedConnection
 from sillar.query.bulk import KeyedRead, padded_keys
@@ -72,6 +73,10 @@ class PostgreSQLAdapter(DatabaseAdapter):
             return self._statements.get(keyed_sql(read)), (keys,)
         tuples = padded_keys(keys)
         return self._statements.get(keyed_sql(read, len(tuples))), list(chain.from_iterable(tuples))
+
+    @property
+    def explainer(self) -> PostgreSQLExplainer:
+        return PostgreSQLExplainer(self)
 
     def learn(self, status: NodeStatus) -> None:
         super().learn(status)

@@ -59,9 +59,18 @@ class CopyRecords:
 
     def refusal(self, table: str) -> errors.ParameterError:
         """The error for it, without the value that the driver's message may quote."""
-        return errors.ParameterError(
+        error = errors.ParameterError(
             f"row {self.count} has a value that the type of its column in {table} does not take; nothing was inserted"
         )
+        error.row_number = self.count
+        return error
+
+
+def plain_column(values: Sequence[Any]) -> list[Any]:
+    """The values of one column, with enums and :class:`Json` unwrapped."""
+    if _PLAIN_TYPES.issuperset(map(type, values)):
+        return list(values)
+    return plain_parameters(values) or list(values)
 
 
 def inserts_one_row_per_set(statement: StatementText) -> bool:

@@ -16,6 +16,7 @@ from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, SQLiteC
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.sqlite.bulk import keyed_sql
 from sillar.engines.sqlite.connection import SQLiteConnection
+from sillar.engines.sqlite.explain import SQLiteExplainer
 from sillar.engines.sqlite.file import DatabaseFile
 from sillar.engines.sqlite.plan import SQLitePlanCompiler
 from sillar.engines.sqlite.source import SQLiteSource
@@ -85,6 +86,10 @@ class SQLiteAdapter(DatabaseAdapter):
         return self._statements.get(keyed_sql(read, len(given))), (
             given if len(read.key) == 1 else list(chain.from_iterable(given))
         )
+
+    @property
+    def explainer(self) -> SQLiteExplainer:
+        return SQLiteExplainer(self)
 
     def own_source(self) -> SQLiteSource:
         """The source that the adapter brings along; the same one every time."""
