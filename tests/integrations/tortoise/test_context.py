@@ -16,7 +16,7 @@ from tests.integrations.tortoise.library import Author, Every
 from tortoise import Tortoise, fields
 from tortoise.connection import get_connection, get_connections
 from tortoise.context import TortoiseContext, get_current_context
-from tortoise.exceptions import ConfigurationError, ParamsError
+from tortoise.exceptions import ParamsError
 from tortoise.models import Model
 from tortoise.transactions import in_transaction
 
@@ -209,7 +209,7 @@ async def test_what_cannot_be_registered(two: DatabaseManager, mongodb: MongoDBS
             refusing.config()
     with pytest.raises(UsageError, match="no database 'nowhere'"):
         TortoiseIntegration(two, "nowhere")
-    with pytest.raises(ConfigurationError), pytest.warns(RuntimeWarning):
+    with pytest.raises(UsageError, match="cannot be imported by its name"):
         await orm.open({"models": [ModuleType("nothing_here")]})
     async with DatabaseManager.from_url(mongodb.url) as manager:
         with pytest.raises(UsageError, match="use Beanie"):

@@ -1,5 +1,6 @@
 """Tortoise ORM 1.x over Sillar's connections."""
 
 from sillar.integrations.tortoise.integration import TortoiseIntegration, TortoiseSession
+from sillar.integrations.tortoise.tables import Relation, Through, TortoiseBinding, binding_of
 
-__all__ = ["TortoiseIntegration", "TortoiseSession"]
+__all__ = ["Relation", "Through", "TortoiseBinding", "TortoiseIntegration", "TortoiseSession", "binding_of"]

@@ -150,6 +150,8 @@ def _with_models(module: str | ModuleType) -> Iterable[str]:
         except ModuleNotFoundError as error:
             raise UsageError(f"there is no module {module!r} to look for models in") from error
     name, path = module.__name__, getattr(module, "__path__", None)
+    if sys.modules.get(name) is not module:
+        raise UsageError(f"the module {name!r} cannot be imported by its name, by which Tortoise looks for it")
     if path is None:
         return [name]
     inside = [name, *(found.name for found in walk_packages(path, f"{name}."))]

@@ -7,14 +7,13 @@ Besides, :mod:`.client` overrides ``BaseDBAsyncClient._in_transaction`` and :mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tortoise.backends.base.executor import EXECUTOR_CACHE, BaseExecutor
 from tortoise.context import TortoiseContext, _current_context, get_current_context, set_global_context
 from tortoise.exceptions import ConfigurationError
-from tortoise.fields import Field
 from tortoise.models import MetaInfo, Model
 
 
@@ -23,27 +22,20 @@ def meta_of(model: type[Model]) -> MetaInfo:
     return model._meta
 
 
-def instance_of(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """A saved instance, from the values of its columns as the driver gives them."""
-    return model._init_from_db(**values)
-
-
-def mark_saved(instance: Model) -> None:
-    """Make an instance that was built without a query one that is in the database."""
-    instance._partial = False
-    instance._saved_in_db = True
-    instance._custom_generated_pk = instance._meta.db_pk_column not in instance._meta.generated_db_fields
-    instance._await_when_save = {}
+def saved_instance(model: type[Model], *, partial: bool) -> Any:
+    """An instance of a row, with no attribute set yet: what ``Model._init_from_db`` begins with."""
+    meta = model._meta
+    made: Any = model.__new__(model)
+    made._partial = partial
+    made._saved_in_db = True
+    made._custom_generated_pk = meta.db_pk_column not in meta.generated_db_fields
+    made._await_when_save = {}
+    return made
 
 
 def is_initialised(model: type[Model]) -> bool:
     """Whether Tortoise has resolved the relations of a model."""
     return bool(model._meta._inited)
-
-
-def is_mirror(field: Field[Any]) -> bool:
-    """Whether a many-to-many field is the other side, which Tortoise made itself."""
-    return bool(getattr(field, "_generated", False))
 
 
 def forget_statements(aliases: Iterable[str]) -> None:
