@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Final, ForwardRef, Literal, NewType, TypeVar, Union, get_args, get_origin
@@ -36,6 +36,7 @@ from sillar.errors import UsageError
 
 _NONE: Final = type(None)
 _SQL_WITHOUT_ARRAYS: Final = ("mysql", "mariadb", "sqlite")
+_SQL_WITHOUT_TIME_ZONES: Final = ("mysql", "mariadb", "sqlite")
 
 
 class NativeValue(UserDefinedType[Any]):
@@ -87,6 +88,36 @@ class EnumValue(TypeDecorator[Any]):
         return f"EnumValue({self.kind.__name__}, {self.of!r})"
 
 
+class Moment(TypeDecorator[datetime]):
+    """A point in time where columns have no time zone: kept in UTC, and given back as such.
+
+    On SQLite it is the text that a session's own parameters are stored as.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> TypeEngine[Any]:
+        chosen: TypeEngine[Any] = dialect.type_descriptor(
+            String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
+        )
+        return chosen
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        if not isinstance(value, datetime):
+            return value
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC)
+        if dialect.name == "sqlite":
+            return value.isoformat(timespec="microseconds")
+        return value.replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
 _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
     bool: Boolean,
     int: BigInteger,
@@ -96,7 +127,7 @@ _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
     bytearray: LargeBinary,
     memoryview: LargeBinary,
     Decimal: Numeric,
-    datetime: lambda: DateTime(timezone=True),
+    datetime: lambda: DateTime(timezone=True).with_variant(Moment(), *_SQL_WITHOUT_TIME_ZONES),
     date: Date,
     time: Time,
     timedelta: Interval,

@@ -11,6 +11,7 @@ from sqlalchemy import CTE, ColumnElement, Exists, Subquery
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.expression import SQLColumnExpression
 
+from sillar.capabilities import Capability
 from sillar.errors import UsageError
 from sillar.query import ordering
 from sillar.query.binding import ModelBinding, binding_of, checked_name, record_annotations, unknown_column
@@ -360,6 +361,11 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
     def statement(self) -> Any:
         """The SQLAlchemy statement that this query is."""
         return self.composed().build()
+
+    def needs(self) -> list[tuple[Capability, str]]:
+        if any(each.kind == "for update" for each in self.query_parts):
+            return [(Capability.ROW_LOCKS, "leave for_update() out, or use an engine that locks rows")]
+        return []
 
     def _at_most(self, rows: int) -> QueryBuilder[T]:
         if any(each.kind == "limit" for each in self.query_parts):

@@ -35,13 +35,14 @@ class PreparedQuery(Terminals[T], Generic[T]):
     task; connections keep the statement prepared when they have met it.
     """
 
-    __slots__ = ("_at_most_one", "_binding", "_composed", "_entity_statement", "_into", "_query")
+    __slots__ = ("_at_most_one", "_binding", "_composed", "_entity_statement", "_into", "_needs", "_query")
 
     def __init__(self, query: Terminals[T]) -> None:
         self._query = query
         self._binding: ModelBinding[Any] = query._binding
         self._into = query._into
         self._composed = query.composed()
+        self._needs = query.needs()
         self._at_most_one: dict[int, PreparedQuery[T]] = {}
 
     def composed(self) -> Composed:
@@ -61,6 +62,9 @@ class PreparedQuery(Terminals[T], Generic[T]):
     def parameters(self) -> frozenset[str]:
         """Names of the values that have to be given."""
         return frozenset(bind.key for bind in self._composed.binds if bind.required)
+
+    def needs(self) -> Any:
+        return self._needs
 
     def _at_most(self, rows: int) -> PreparedQuery[T]:
         found = self._at_most_one.get(rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from sillar.capabilities import Capability
 from sillar.current import current_session
 from sillar.errors import ResultError, UsageError
 from sillar.query.binding import Instances, Keyed, ModelBinding
+from sillar.query.hints import Hint, hints_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from sillar.execution.statements import Statements
     from sillar.execution.stream import RowStream
     from sillar.query.composed import Composed
+    from sillar.query.explanation import Explanation
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -43,6 +46,10 @@ class Terminals(Generic[T]):
         """The statement that an ``AsyncSession`` runs."""
         raise NotImplementedError
 
+    def needs(self) -> Sequence[tuple[Capability, str]]:
+        """The capabilities without which it is not sent, each with a remedy."""
+        return ()
+
     def _at_most(self, rows: int) -> Terminals[T]:
         """The same query with at most so many rows, where that can be said."""
         return self
@@ -57,11 +64,10 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> list[T]:
         """All rows."""
-        if session is None:
-            session = current_session()
-        elif hasattr(session, "sync_session"):
+        session = self._ready(session)
+        if hasattr(session, "sync_session"):
             return await _of_async_session(self, session, params)
-        found: list[T] = await session.fetch_all(  # type: ignore[call-overload]
+        found: list[T] = await session.fetch_all(
             self.composed(), params, into=self._made_into(), timeout_seconds=timeout_seconds
         )
         return found
@@ -118,13 +124,10 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> list[V]:
         """The first column of all rows."""
-        if session is None:
-            session = current_session()
-        elif hasattr(session, "sync_session"):
+        session = self._ready(session)
+        if hasattr(session, "sync_session"):
             return [row[0] for row in await _of_async_session(self, session, params)]
-        found: list[V] = await session.fetch_all(  # type: ignore[call-overload]
-            self.composed(), params, into=Any, timeout_seconds=timeout_seconds
-        )
+        found: list[V] = await session.fetch_all(self.composed(), params, into=Any, timeout_seconds=timeout_seconds)
         return found
 
     async def scalar(
@@ -147,7 +150,7 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> RowStream[T]:
         """The rows as they come: ``async with query.stream() as rows: async for row in rows``."""
-        made: RowStream[T] = (session or current_session()).stream(  # type: ignore[call-overload]
+        made: RowStream[T] = self._ready(session).stream(
             self.composed(), params, into=self._made_into(), batch_rows=batch_rows, timeout_seconds=timeout_seconds
         )
         return made
@@ -160,18 +163,44 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> QueryResult:
         """Rows and counts, as a session's ``execute`` gives them."""
-        return await (session or current_session()).execute(
+        return await self._ready(session).execute(
             self.composed(),
             params,
-            timeout_seconds=timeout_seconds,  # type: ignore[arg-type]
+            timeout_seconds=timeout_seconds,
         )
+
+    async def explain(
+        self,
+        session: Statements | None = None,
+        *,
+        analyze: bool = False,
+        params: Mapping[str, Any] | None = None,
+    ) -> Explanation:
+        """How the engine would run this; it is not run, unless ``analyze`` (what it writes is then rolled back)."""
+        return await self._ready(session).explain(self.composed(), params, analyze=analyze)
+
+    async def hints(self, session: Statements | None = None, *, params: Mapping[str, Any] | None = None) -> list[Hint]:
+        """What would hurt once the tables are large: no usable index, rows without a bound. Asks for the plan, and for
+        the indexes of the tables in it; nothing is run. For tests and development."""
+        return await hints_of(self, self._ready(session), params)
 
     # --- within -----------------------------------------------------------------------------------------------------
 
-    async def _one(self, session: Any, params: Mapping[str, Any] | None, timeout_seconds: float | None) -> T | None:
+    def _ready(self, session: Any) -> Any:
+        """The session that is meant, which can do what the query needs."""
         if session is None:
             session = current_session()
-        elif hasattr(session, "sync_session"):
+        for capability, remedy in self.needs():
+            capabilities = getattr(
+                session, "capabilities", None
+            )  # an AsyncSession has none, and SQLAlchemy its own say
+            if capabilities is not None:
+                capabilities.require(capability, remedy=remedy)
+        return session
+
+    async def _one(self, session: Any, params: Mapping[str, Any] | None, timeout_seconds: float | None) -> T | None:
+        session = self._ready(session)
+        if hasattr(session, "sync_session"):
             found = await _of_async_session(self, session, params)
             return found[0] if found else None
         row: T | None = await session.fetch_one(

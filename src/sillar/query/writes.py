@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
+import msgspec
+import pydantic
 import sqlalchemy
-from sqlalchemy import Table
+from sqlalchemy import JSON, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.sql.expression import SQLColumnExpression
 
@@ -129,8 +132,26 @@ def _assigned(binding: ModelBinding[Any], values: Mapping[str, Any]) -> dict[str
         if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
             found[column.name] = clause(value)
         else:
+            if type(value) not in _AS_THEY_ARE and isinstance(column.type, JSON):
+                value = _structure(value)
             found[column.name] = BindParameter(None, value, type_=column.type, unique=True)
     return found
+
+
+_AS_THEY_ARE: Final = frozenset({int, str, float, bool, type(None)})
+
+
+def _structure(value: Any) -> Any:
+    """A model, dataclass or Struct as what JSON is made of; what it is made of already stays."""
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        return {name: _structure(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_structure(each) for each in value]
+    if isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value):
+        return msgspec.to_builtins(value)
+    return value
 
 
 def _column(binding: ModelBinding[Any], attribute: str) -> Any:
