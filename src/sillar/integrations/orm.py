@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from sillar.current import joined_transaction
 from sillar.execution import DatabaseSession, Executor, Transaction
 
 
@@ -61,10 +63,16 @@ class ORMIntegration(ABC):
     def register_models(self, *models: Any) -> None:
         """Make models known: classes, modules, or dotted names of packages that are searched for them."""
 
-    def transaction(self, **options: Any) -> AbstractAsyncContextManager[Transaction]:
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncIterator[Transaction]:
         """A transaction for ``async with``, which this ORM, the others, the builder and raw statements share.
+
+        Inside a transaction of the context on the same database it is a savepoint in that one.
 
         Args:
             options: as for ``session.transaction``.
         """
-        return DatabaseSession(self.executor).transaction(**options)
+        outer = await joined_transaction(self.database_name)
+        inner = DatabaseSession(self.executor).transaction(**options) if outer is None else outer.nested(**options)
+        async with inner as transaction:
+            yield transaction

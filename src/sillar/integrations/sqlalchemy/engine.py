@@ -38,6 +38,7 @@ class SharedEngine:
         self.bridge: Bridge = bridge_of(executor)
         self._watch = Watch(executor, self.bridge.translate)
         self._key = f"{_KEY} {next(_numbers)}"
+        self.joined_key = f"{self._key} joined"
         self._waited = 0.0
         pool = BorrowingPool(
             self._borrow,

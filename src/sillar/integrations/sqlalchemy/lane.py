@@ -21,7 +21,7 @@ from sillar.integrations.sqlalchemy.bridge import Bridge
 from sillar.integrations.sqlalchemy.engine import shared_engine
 from sillar.integrations.sqlalchemy.errors import translated_by
 from sillar.integrations.sqlalchemy.lent import Lent
-from sillar.integrations.sqlalchemy.private import greenlet_spawn
+from sillar.integrations.sqlalchemy.private import greenlet_spawn, has_rows
 
 T = TypeVar("T")
 Params = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -152,8 +152,7 @@ def _run(connection: Connection, statement: Executable, params: Any) -> Reply:
 
 def _run_once(connection: Connection, statement: Executable, params: Any) -> Reply:
     with connection.execute(statement, params) as result:
-        context: Any = result.context
-        if result.returns_rows and not (context.isinsert and context._is_implicit_returning):
+        if has_rows(result):
             shape = RowShape(tuple(result.keys()), _NATIVE)
             rows = [tuple(row) for row in result]
             return Reply(shape, rows, len(rows), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final
@@ -73,6 +74,7 @@ class Lent:
         read_only: the session may only read.
         attached: a transaction is open that is not SQLAlchemy's: nothing here begins or ends one.
         joined: besides, its user is told so when he tries.
+        check: raises where a statement must not run now.
         silent: savepoints that the server has forgotten already are not ended again: nothing is sent.
         unobserved: somebody else observes the statements.
         last_text: the statement that was sent last, scanned.
@@ -83,6 +85,7 @@ class Lent:
     record: Any
     watch: Watch
     read_only = attached = joined = silent = unobserved = False
+    check: Callable[[], None] | None = None
     last_text: Any = None
     waited_seconds = 0.0
     began = 0.0
@@ -104,20 +107,24 @@ class Lent:
     async def watched(self, sql: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run ``work(scanned text)``; note what it leaves behind in the session, and tell the observers."""
         watch = self.watch
-        text = self.last_text = watch.text(sql)
         if self.silent:
             return None
+        if self.check is not None:
+            self.check()
+        text = self.last_text = watch.text(sql)
         if not text.is_clean and text.verb not in _CONTROL:
             self.note_trace(text)
-        if self.unobserved or not watch.observers:
-            return await work(text)
         started = perf_counter()
         try:
             result = await work(text)
         except BaseException as error:
-            watch.tell(self, text, started, error)
+            if isinstance(error, (asyncio.CancelledError, TimeoutError)):
+                self.physical.dirty = True  # its reply may be outstanding; the reset waits for it
+            if not self.unobserved:
+                watch.tell(self, text, started, error)
             raise
-        watch.tell(self, text, started, None)
+        if watch.observers and not self.unobserved:
+            watch.tell(self, text, started, None)
         return result
 
     def attach(self) -> None:

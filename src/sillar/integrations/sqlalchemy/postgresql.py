@@ -51,11 +51,11 @@ class LentAsyncpg(Lent, _StockConnection):
     def cursor(self, server_side: bool = False) -> Any:
         return _StreamingCursor(self) if server_side else _Cursor(self)
 
-    async def prepare_for(self, text: Any) -> None:
+    async def prepare_for(self, text: Any, *, server_side: bool = False) -> None:
         """Begin what the next statement needs: a read-only session sends proven reads without a transaction, everything
         else in one that the server keeps from writing."""
         if self._transaction is None and self.isolation_level == "autocommit":
-            if self.read_only and not text.is_read:
+            if self.read_only and (server_side or not text.is_read):
                 transaction = self._connection.transaction(readonly=True)
                 await transaction.start()
                 self._began(transaction)
@@ -91,7 +91,7 @@ class _Cursor(_StockCursor):
 
     def execute(self, operation: Any, parameters: Any = None) -> Any:
         async def work(text: Any) -> None:
-            await self._adapt_connection.prepare_for(text)
+            await self._adapt_connection.prepare_for(text, server_side=self.server_side)
             await self._prepare_and_execute(operation, parameters)
 
         await_only(self._adapt_connection.watched(operation, work))

@@ -17,14 +17,14 @@ if find_spec("greenlet") is None:  # SQLAlchemy imports it when it is first need
     raise UsageError("SQLAlchemy's asyncio part needs greenlet: pip install 'sillar[sqlalchemy]'")
 
 from sqlalchemy.pool.base import _AdhocProxiedConnection, _ConnectionRecord
-from sqlalchemy.util.concurrency import greenlet_spawn, in_greenlet
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 try:
     from sqlalchemy.util.concurrency import await_ as await_only
 except ImportError:  # SQLAlchemy 2.0
     from sqlalchemy.util.concurrency import await_only
 
-__all__ = ["BorrowingPool", "Record", "await_only", "borrowed_connection", "greenlet_spawn", "in_greenlet"]
+__all__ = ["BorrowingPool", "Record", "await_only", "borrowed_connection", "greenlet_spawn", "has_rows"]
 
 Record = _ConnectionRecord
 
@@ -122,6 +122,15 @@ class BorrowingPool(Pool):
 
     def status(self) -> str:
         return self._about()
+
+
+def has_rows(result: Any) -> bool:
+    """Whether a statement gives rows that its author asked for, and not only the keys that SQLAlchemy has returned to
+    itself."""
+    context = getattr(result, "context", None)
+    if context is None:  # entities
+        return True
+    return result.returns_rows and not (context.isinsert and context._is_implicit_returning)
 
 
 def _note_reason(connection: Any, record: Any, error: BaseException | None) -> None:

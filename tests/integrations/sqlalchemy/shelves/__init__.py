@@ -1,0 +1,5 @@
+"""Models in a package, for their discovery and for the tests."""
+
+from tests.integrations.sqlalchemy.shelves.base import Base
+
+__all__ = ["Base"]
