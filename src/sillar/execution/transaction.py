@@ -90,9 +90,13 @@ class Transaction(Statements):
             raise UsageError("this transaction has not begun, or has ended")
         return self._session._transactions[0]
 
-    def nested(self) -> Transaction:
-        """A savepoint inside it, for ``async with``: what the transaction of an ORM becomes that has joined."""
-        return self._session.transaction()
+    def nested(self, **options: Any) -> Transaction:
+        """A savepoint inside it, for ``async with``: what the transaction of an ORM becomes that has joined.
+
+        Raises:
+            UsageError: when it begins with ``options``, which belong to the outermost transaction.
+        """
+        return self._session.transaction(**options)
 
     def check_task(self) -> None:
         """Raise if it has ended, or if another task than the one that began it asks.
