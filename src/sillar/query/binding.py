@@ -36,16 +36,31 @@ MakeInstances = Callable[[Sequence[str]], Callable[[Sequence[Any]], Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Through:
+    """The table between two models.
+
+    Attributes:
+        table: the table.
+        pairs: columns that are equal: (name in it, name in the table of the target).
+    """
+
+    table: Table
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Relation:
     """A way from one model to another.
 
     Attributes:
         target: the other model.
-        pairs: columns that are equal: (name in this table, name in the other one).
+        pairs: columns that are equal: (name in this table, name in the other one, or in the one between).
+        through: the table between, where many have many.
     """
 
     target: Any
     pairs: tuple[tuple[str, str], ...]
+    through: Through | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

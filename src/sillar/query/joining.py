@@ -10,7 +10,7 @@ from sqlalchemy import and_
 from sqlalchemy.exc import AmbiguousForeignKeysError, NoForeignKeysError
 
 from sillar.errors import UsageError
-from sillar.query.binding import ModelBinding, binding_of, unknown_column
+from sillar.query.binding import ModelBinding, Relation, Through, binding_of, unknown_column
 from sillar.query.column import Columns, bound
 from sillar.query.parts import QueryPart, clause
 
@@ -36,8 +36,11 @@ def join_part(
             target,
         )
     if isinstance(model, str):
-        target, on = _along(binding, model)
-        condition = on if condition is None else condition
+        relation = _relation(binding, model)
+        target = binding_of(relation.target)
+        if relation.through is not None and condition is None:
+            return _through(binding, target, relation, relation.through, left=left), target
+        condition = _equal(binding.table, target.table, relation.pairs) if condition is None else condition
     else:
         target = bound(model)
         if condition is None:
@@ -71,12 +74,27 @@ def _relationship(binding: ModelBinding[Any], model: Any) -> Any:
     return None
 
 
-def _along(binding: ModelBinding[Any], name: str) -> tuple[ModelBinding[Any], Any]:
+def _relation(binding: ModelBinding[Any], name: str) -> Relation:
     relation = (binding.relations or {}).get(name)
     if relation is None:
         raise UsageError(_no_relation(binding, name, binding.relations or ()))
-    target = binding_of(relation.target)
-    return target, _equal(binding, target, relation.pairs)
+    return relation
+
+
+def _through(
+    binding: ModelBinding[Any], target: ModelBinding[Any], relation: Relation, through: Through, *, left: bool
+) -> QueryPart:
+    """The step that joins a model by way of the table between."""
+    to_middle = _equal(binding.table, through.table, relation.pairs)
+    to_target = _equal(through.table, target.table, through.pairs)
+    return QueryPart(
+        "join",
+        [through.table, to_middle, target.table, to_target],
+        lambda statement: statement.join(through.table, to_middle, isouter=left).join(
+            target.source, to_target, isouter=left
+        ),
+        left,
+    )
 
 
 def _no_relation(binding: ModelBinding[Any], name: str, known: Any) -> str:
@@ -111,9 +129,9 @@ def _way(sources: Sequence[ModelBinding[Any]], target: ModelBinding[Any]) -> Any
 def _ways(source: ModelBinding[Any], target: ModelBinding[Any]) -> list[Any]:
     if source.relations:
         ways = [
-            _equal(source, target, relation.pairs)
+            _equal(source.table, target.table, relation.pairs)
             for relation in source.relations.values()
-            if relation.target is target.model
+            if relation.target is target.model and relation.through is None
         ]
         if ways:
             return ways
@@ -128,5 +146,5 @@ def _ways(source: ModelBinding[Any], target: ModelBinding[Any]) -> list[Any]:
         ) from None
 
 
-def _equal(source: ModelBinding[Any], target: ModelBinding[Any], pairs: Sequence[tuple[str, str]]) -> Any:
-    return and_(*(source.column(here) == target.column(there) for here, there in pairs))
+def _equal(source: Any, target: Any, pairs: Sequence[tuple[str, str]]) -> Any:
+    return and_(*(source.c[here] == target.c[there] for here, there in pairs))
