@@ -15,6 +15,8 @@ from tests.integrations.tortoise.conftest import Library
 from tests.integrations.tortoise.library import Author, Book, Every, Seat, Tag
 from tests.integrations.tortoise.test_models import EVERYTHING
 from tortoise import fields
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+from tortoise.context import TortoiseContext
 from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.models import Model
 
@@ -191,3 +193,32 @@ async def test_defaults_and_fields_of_ones_own(library: Library, engine: AsyncEn
     assert changed[0].made == made[0].made
     partial = binding.make(["name", "degrees"])(["here", 20.5])
     assert (partial.name, partial.degrees, partial._partial, partial._saved_in_db) == ("here", 20.5, True, True)
+
+
+async def test_rows_are_stored_as_the_stock_clients_store_them(library: Library) -> None:
+    every = {**EVERYTHING, "hour": time(9, 30, 15, 250, tzinfo=UTC)}
+    if library.engine == "sqlite":
+        del every["hour"]  # the stock client cannot store it there
+    await Every.create(**every)
+    stock = TortoiseContext()
+    async with stock:
+        await stock.init(db_url=stock_url(library), modules={"models": ["tests.integrations.tortoise.library"]})
+        await Every.create(**every)
+        assert {name: getattr(await Every.get(id=1), name) for name in every} == {
+            name: getattr(await Every.get(id=2), name) for name in every
+        }
+    EXECUTOR_CACHE.clear()
+    ours, theirs = await library.manager.session().fetch_all("SELECT * FROM tt_every ORDER BY id")
+    assert {**ours, "id": 0} == {**theirs, "id": 0}
+    for name in ("moment", "price", "token", "day"):
+        assert await Every.filter(**{name: every[name]}).count() == 2, name
+
+
+def stock_url(library: Library) -> str:
+    config = library.manager.config.connection("default")
+    if library.engine == "sqlite":
+        return f"sqlite://{config.database}"
+    node, login = config.addresses[0], config.credentials
+    word = "" if login.password is None else f":{login.password.get_secret_value()}"
+    scheme = "asyncpg" if library.engine == "postgresql" else "mysql"
+    return f"{scheme}://{login.user}{word}@{node.host}:{node.port}/{config.database}?minsize=1&maxsize=1"
