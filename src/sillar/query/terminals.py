@@ -124,10 +124,10 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> list[V]:
         """The first column of all rows."""
-        session = self._ready(session)
-        if hasattr(session, "sync_session"):
-            return [row[0] for row in await _of_async_session(self, session, params)]
-        found: list[V] = await session.fetch_all(self.composed(), params, into=Any, timeout_seconds=timeout_seconds)
+        ready: Any = self._ready(session)
+        if hasattr(ready, "sync_session"):
+            return [row[0] for row in await _of_async_session(self, ready, params)]
+        found: list[V] = await ready.fetch_all(self.composed(), params, into=Any, timeout_seconds=timeout_seconds)
         return found
 
     async def scalar(
@@ -163,11 +163,8 @@ class Terminals(Generic[T]):
         timeout_seconds: float | None = None,
     ) -> QueryResult:
         """Rows and counts, as a session's ``execute`` gives them."""
-        return await self._ready(session).execute(
-            self.composed(),
-            params,
-            timeout_seconds=timeout_seconds,
-        )
+        ready: Statements = self._ready(session)
+        return await ready.execute(self.composed(), params, timeout_seconds=timeout_seconds)
 
     async def explain(
         self,
@@ -177,7 +174,8 @@ class Terminals(Generic[T]):
         params: Mapping[str, Any] | None = None,
     ) -> Explanation:
         """How the engine would run this; it is not run, unless ``analyze`` (what it writes is then rolled back)."""
-        return await self._ready(session).explain(self.composed(), params, analyze=analyze)
+        ready: Statements = self._ready(session)
+        return await ready.explain(self.composed(), params, analyze=analyze)
 
     async def hints(self, session: Statements | None = None, *, params: Mapping[str, Any] | None = None) -> list[Hint]:
         """What would hurt once the tables are large: no usable index, rows without a bound. Asks for the plan, and for
@@ -235,7 +233,10 @@ async def _of_async_session(query: Terminals[T], session: Any, params: Mapping[s
     kind = query._into if query._into is not None else query._binding.into
     if not keyed:
         return [_chosen(kind, row, dict(row._mapping)) for row in result]
-    return [(_chosen(kind, row[:-keyed], dict(list(row._mapping.items())[:-keyed])), *row[-keyed:]) for row in result]
+    with_keys: Any = [
+        (_chosen(kind, row[:-keyed], dict(list(row._mapping.items())[:-keyed])), *row[-keyed:]) for row in result
+    ]
+    return list(with_keys)
 
 
 def _chosen(kind: Any, row: Any, values: dict[str, Any]) -> Any:

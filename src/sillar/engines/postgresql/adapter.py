@@ -20,6 +20,7 @@ from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.engines.postgresql.errors import connect_error
 from sillar.engines.postgresql.explain import PostgreSQLExplainer
 from sillar.engines.postgresql.plan import PostgreSQLPlanCompiler
+from sillar.engines.postgresql.schema import PostgreSQLCatalogue
 from sillar.engines.postgresql.session import GatedConnection
 from sillar.query.bulk import KeyedRead, padded_keys
 from sillar.query.composed import Composed
@@ -77,6 +78,10 @@ class PostgreSQLAdapter(DatabaseAdapter):
     @property
     def explainer(self) -> PostgreSQLExplainer:
         return PostgreSQLExplainer(self)
+
+    @property
+    def catalogue(self) -> PostgreSQLCatalogue:
+        return PostgreSQLCatalogue(self)
 
     def learn(self, status: NodeStatus) -> None:
         super().learn(status)

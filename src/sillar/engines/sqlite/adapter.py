@@ -19,6 +19,7 @@ from sillar.engines.sqlite.connection import SQLiteConnection
 from sillar.engines.sqlite.explain import SQLiteExplainer
 from sillar.engines.sqlite.file import DatabaseFile
 from sillar.engines.sqlite.plan import SQLitePlanCompiler
+from sillar.engines.sqlite.schema import SQLiteCatalogue
 from sillar.engines.sqlite.source import SQLiteSource
 from sillar.engines.sqlite.statement import SQLiteStatement, SQLiteStatements
 from sillar.query.bulk import KeyedRead, padded_keys
@@ -90,6 +91,10 @@ class SQLiteAdapter(DatabaseAdapter):
     @property
     def explainer(self) -> SQLiteExplainer:
         return SQLiteExplainer(self)
+
+    @property
+    def catalogue(self) -> SQLiteCatalogue:
+        return SQLiteCatalogue(self)
 
     def own_source(self) -> SQLiteSource:
         """The source that the adapter brings along; the same one every time."""
