@@ -223,16 +223,13 @@ def _led(owner: type[Any], name: str) -> Any:
 
     @wraps(stock)
     async def method(self: Any, *args: Any, session: AsyncClientSession | None = None, **kwargs: Any) -> Any:
-        if len(args) > place:
-            session, args = args[place], (*args[:place], None, *args[place + 1 :])
+        if len(args) > place:  # the session by position
+            kwargs.update(zip(parameters[place + 1 :], args[place + 1 :], strict=False))
+            session, args = args[place], args[:place]
         if _under_way.get():
             return await stock(self, *args, session=session, **kwargs)
 
         def work(chosen: AsyncClientSession) -> Coroutine[Any, Any, Any]:
-            if len(args) > place:
-                return cast(
-                    "Coroutine[Any, Any, Any]", stock(self, *args[:place], chosen, *args[place + 1 :], **kwargs)
-                )
             return cast("Coroutine[Any, Any, Any]", stock(self, *args, session=chosen, **kwargs))
 
         collection = self.name if owner is AsyncCollection else ""

@@ -12,7 +12,7 @@ from sillar.current import joined_transaction
 from sillar.engines.connection import DriverConnection
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.routed import Work, drive, drive_to_end, guest
-from sillar.errors import DatabaseError, UsageError
+from sillar.errors import DatabaseError
 from sillar.execution import Executor, Transaction
 from sillar.execution.execution import Execution
 from sillar.query.document import DocumentCommand
@@ -139,8 +139,6 @@ class CursorHold:
         """Raises UsageError after the end of the transaction, or in another task."""
         if self._transaction is not None:
             self._transaction.check_task()
-            if self._transaction.driver_connection is not self._connection:
-                raise UsageError("the transaction of this cursor has ended; run the query again")
         return await self._route.execute(command, work, self._connection)
 
     async def finish(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:

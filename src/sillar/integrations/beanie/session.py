@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from sillar.capabilities import Capability
-from sillar.errors import DatabaseError, UnsupportedCapabilityError
+from sillar.errors import UnsupportedCapabilityError
 from sillar.execution import DatabaseSession, Transaction
 from sillar.integrations.beanie.route import BeanieRoute
 
@@ -80,9 +80,6 @@ class BeanieSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self.close()
-        except DatabaseError as failure:
-            if error is None:
-                raise
-            error.add_note(f"the rollback failed, too: {failure}")
+        own, self._own = self._own, None
+        if own is not None:
+            await own.__aexit__(kind, error, trace)
