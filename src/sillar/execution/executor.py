@@ -14,6 +14,7 @@ from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection
 from sillar.errors import DatabaseError, UsageError
 from sillar.execution.execution import Execution
+from sillar.execution.known import known_executors
 from sillar.execution.lanes import SlowLane
 from sillar.execution.pipeline import Interceptor, Observer, compose, observer_failed
 
@@ -43,7 +44,8 @@ class Executor:
         self.capabilities: Capabilities = adapter.capabilities
         self.execute = compose(interceptors, self._execute)
         """Runs an execution through the whole pipeline."""
-        self.observers = tuple(observers)
+        self.observers = list(observers)
+        """Told of every transaction, and of statements that SQLAlchemy sends by itself."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self._closed_reason = f"database {name!r} is not open: use `async with manager`, or await manager.initialize()"
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -53,6 +55,7 @@ class Executor:
         self._slow_lane: SlowLane | None = None
         self.integrations: dict[str, Any] = {}
         """What ORMs keep with this database, by their own key."""
+        known_executors.add(self)
 
     @property
     def slow_lane(self) -> SlowLane:
