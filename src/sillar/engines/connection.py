@@ -70,6 +70,11 @@ class PlannedShape(RowShape):
         super().__init__(columns, native, decimals)
         self.decode = decode
 
+    def rows(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Rows of the driver with SQLAlchemy's values."""
+        decode = self.decode
+        return rows if decode is None else [decode(row) for row in rows]
+
 
 class DocumentShape(RowShape):
     """A result of documents: each row is a tuple of one mapping, under the column ``document``.

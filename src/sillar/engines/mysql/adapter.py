@@ -7,19 +7,27 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar, Final, NoReturn
 
+from sqlalchemy.sql.elements import ClauseElement
+
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
 from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MySQLConfig, ssl_context
 from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.connection import NodeStatus
 from sillar.engines.mysql import driver
 from sillar.engines.mysql.bulk import keyed_sql
 from sillar.engines.mysql.connection import MySQLConnection
 from sillar.engines.mysql.errors import connect_error
+from sillar.engines.mysql.explain import MySQLExplainer
 from sillar.engines.mysql.killer import Killer
 from sillar.engines.mysql.placeholders import PreparedTexts
+from sillar.engines.mysql.plan import MySQLPlanCompiler
+from sillar.engines.mysql.schema import MySQLCatalogue
 from sillar.engines.mysql.session import SessionContract
 from sillar.engines.mysql.values import ResultShapes, encode_parameters
 from sillar.query.bulk import KeyedRead, padded_keys
+from sillar.query.composed import Composed
+from sillar.query.plans import PlanCache
 from sillar.query.statement import Parameters
 from sillar.query.text import LexicalRules, Placeholder, StatementText, StatementTexts
 
@@ -61,13 +69,16 @@ class MySQLAdapter(DatabaseAdapter):
         self._statements = StatementTexts(
             LexicalRules(Placeholder.FORMAT, backslash_escapes=True, hash_comments=True, user_variables=True)
         )
+        self.plans = PlanCache(MySQLPlanCompiler(self._statements.rules))
         self._texts = PreparedTexts()
         self._shapes = ResultShapes()
         self._killer: Killer | None = None
         self.address = str(config.addresses[0])
 
     def bind(self, statement: Any, params: Parameters) -> tuple[StatementText, tuple[Any, ...]]:
-        if not isinstance(statement, str):
+        if type(statement) is not str and not isinstance(statement, str):
+            if isinstance(statement, (Composed, ClauseElement)):
+                return self.plans.bind(statement, params)  # type: ignore[return-value]
             self.capabilities.require(Capability.DOCUMENTS, remedy="MySQL takes SQL text; send a str")
         text, args = self._statements.bound(statement, params)
         if not args:
@@ -87,6 +98,19 @@ class MySQLAdapter(DatabaseAdapter):
         given = padded_keys(keys)
         text = self._statements.get(keyed_sql(read, len(given)))
         return text, encode_parameters(given if len(read.key) == 1 else list(chain.from_iterable(given)))
+
+    def learn(self, status: NodeStatus) -> None:
+        super().learn(status)
+        is_mariadb = status.capabilities.engine.startswith("MariaDB")
+        self.plans.replace(MySQLPlanCompiler(self._statements.rules, status.version, is_mariadb=is_mariadb))
+
+    @property
+    def explainer(self) -> MySQLExplainer:
+        return MySQLExplainer(self)
+
+    @property
+    def catalogue(self) -> MySQLCatalogue:
+        return MySQLCatalogue(self)
 
     async def connect(self) -> Any:
         return (await self.open_connection()).raw

@@ -86,7 +86,7 @@ class MySQLConnection(DriverConnection[StatementText]):
         self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Sequence[Any]]:
         result, kept = await self._result(statement, args, timeout_seconds)
-        shape = self._statements.shape(result, kept)
+        shape = self._statements.shape(statement, result, kept)
         if shape is None:
             return _NO_COLUMNS, ()
         return shape.shape, result.rows if shape.decode is None else shape.rows(result.rows)
@@ -96,7 +96,7 @@ class MySQLConnection(DriverConnection[StatementText]):
     ) -> tuple[RowShape, Any | None]:
         """Run a statement and return its first row. All its rows are read: give it a LIMIT."""
         result, kept = await self._result(statement, args, timeout_seconds)
-        shape = self._statements.shape(result, kept)
+        shape = self._statements.shape(statement, result, kept)
         if shape is None:
             return _NO_COLUMNS, None
         if not result.rows:
@@ -106,7 +106,7 @@ class MySQLConnection(DriverConnection[StatementText]):
 
     async def run(self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
         result, kept = await self._result(statement, args, timeout_seconds)
-        shape = self._statements.shape(result, kept)
+        shape = self._statements.shape(statement, result, kept)
         if shape is None:
             return Reply(None, (), result.affected_rows, result.insert_id or None)
         return Reply(shape.shape, shape.rows(result.rows), len(result.rows), result.insert_id or None)
@@ -115,7 +115,7 @@ class MySQLConnection(DriverConnection[StatementText]):
         self, statement: StatementText, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> Reply:
         result, kept = await self._result(statement, args, timeout_seconds)
-        shape = self._statements.shape(result, kept)
+        shape = self._statements.shape(statement, result, kept)
         if shape is None:
             return Reply(None, (), result.affected_rows, result.insert_id or None)
         return Reply(shape.shape, result.rows, len(result.rows), result.insert_id or None)
@@ -123,7 +123,7 @@ class MySQLConnection(DriverConnection[StatementText]):
     async def run_many(
         self, statement: StatementText, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
     ) -> int:
-        rows = [encode_parameters(row, statement.names) for row in args]
+        rows = list(args) if statement.results else [encode_parameters(row, statement.names) for row in args]
         if not rows:
             return 0
         self._mark(statement)
@@ -166,7 +166,7 @@ class MySQLConnection(DriverConnection[StatementText]):
                 driver.open_stream, self.raw, sql, timeout_seconds=timeout_seconds, of_stream=True
             )
             complete = cursor.description is None
-            shape = None if complete else self._statements.shape_of_text(cursor.description)
+            shape = None if complete else self._statements.shape_of_text(statement, cursor.description)
             while shape is not None and not complete:
                 rows = await self._exchange.call(
                     driver.next_rows, self.raw, cursor, batch_rows, timeout_seconds=timeout_seconds, of_stream=True

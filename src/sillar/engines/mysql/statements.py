@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from asyncmy.errors import MySQLError
 
+from sillar.engines.connection import PlannedShape
 from sillar.engines.mysql import driver, probe
 from sillar.engines.mysql.errors import server_code
 from sillar.engines.mysql.placeholders import PreparedTexts
@@ -58,27 +59,33 @@ class StatementRunner:
         """The server has dropped all prepared statements."""
         self._prepared.clear()
 
-    def shape_of_text(self, description: tuple[Any, ...]) -> ResultShape:
+    def shape_of_text(self, statement: StatementText, description: tuple[Any, ...]) -> ResultShape:
         """The shape of a result of the text protocol."""
-        return self._shapes.get(description, binary=False)
+        return self._shape(statement, description, binary=False)
 
-    def shape(self, result: Any, kept: KeptStatement | None) -> ResultShape | None:
+    def shape(self, statement: StatementText, result: Any, kept: KeptStatement | None) -> ResultShape | None:
         """The shape of a result, or None where it has no rows."""
         description = result.description
         if description is None:
             return None
         if kept is None:
-            return self._shapes.get(description, binary=False)
+            return self._shape(statement, description, binary=False)
         if kept.description is not description:
-            kept.description, kept.shape = description, self._shapes.get(description, binary=True)
+            kept.description, kept.shape = description, self._shape(statement, description, binary=True)
         return kept.shape
+
+    def _shape(self, statement: StatementText, description: tuple[Any, ...], *, binary: bool) -> ResultShape:
+        if statement.results is not None:  # a plan: SQLAlchemy's processors make the values
+            planned: PlannedShape = statement.results.described(tuple([column[:2] for column in description]))
+            return ResultShape.planned(planned)
+        return self._shapes.get(description, binary=binary)
 
     async def execute(self, statement: StatementText, args: Sequence[Any]) -> tuple[Any, KeptStatement | None]:
         """Run a statement; the driver's result, and the kept statement where it was one: then values come in binary."""
-        if args and statement.verb in _PREPARABLE and statement.is_single and not self._needs_literals(args):
+        if args and statement.verb in _PREPARABLE and statement.is_single and self._is_preparable(statement, args):
             # MySQL derives the types of parameters from the first values and bends later ones to them ('x' becomes 0):
             # there each combination of types is a statement of its own.
-            key = statement.sql if self._is_mariadb else (statement.sql, *map(type, args))
+            key = statement.key if self._is_mariadb else (statement.key, *map(type, args))
             for attempt in (1, 2):
                 kept = self._prepared.get(key)
                 try:
@@ -95,13 +102,15 @@ class StatementRunner:
         results = await driver.query(self._raw, self.text(statement, args))
         return _summed(results), None
 
-    def _needs_literals(self, args: Sequence[Any]) -> bool:
+    def _is_preparable(self, statement: StatementText, args: Sequence[Any]) -> bool:
         """MySQL takes bytes for text where it cannot derive a type, and a NULL tells it no type at all."""
+        if statement.results is not None and not statement.results.prepared:
+            return False
         if not self._is_mariadb:
             for value in args:
                 if value is None or type(value) is bytes:
-                    return True
-        return False
+                    return False
+        return True
 
     async def _prepare(self, key: Any, statement: StatementText, count: int) -> KeptStatement:
         text = self._texts.get(statement.sql)

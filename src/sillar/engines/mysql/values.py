@@ -17,13 +17,13 @@ from uuid import UUID
 
 from asyncmy.constants import FIELD_TYPE
 
-from sillar.engines.connection import RowShape
+from sillar.engines.connection import PlannedShape, RowShape
 from sillar.errors import ParameterError
 from sillar.query.json import Json, decode, encode
 
 Converter: TypeAlias = Callable[[Any], Any]
 
-_DECIMALS: Final = frozenset({0, 246})  # field types DECIMAL and NEWDECIMAL
+DECIMALS: Final = frozenset({0, 246})  # field types DECIMAL and NEWDECIMAL
 _NATIVE: Final[frozenset[type]] = frozenset({int, float, str, bytes, Decimal, datetime, date, timedelta})
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
@@ -194,13 +194,20 @@ class ResultShape:
     __slots__ = ("decode", "shape")
 
     def __init__(self, description: Sequence[Any], *, binary: bool) -> None:
-        decimals = frozenset(str(column[0]) for column in description if column[1] in _DECIMALS)
-        self.shape = RowShape([str(column[0]) for column in description], _NATIVE, decimals)
+        decimals = frozenset(str(column[0]) for column in description if column[1] in DECIMALS)
+        self.shape: RowShape = RowShape([str(column[0]) for column in description], _NATIVE, decimals)
         decoders = _DECODERS if binary else _TEXT_DECODERS
         converters = tuple(
             (index, decoders[column[1]]) for index, column in enumerate(description) if column[1] in decoders
         )
-        self.decode = _row_decoder(converters) if converters else None
+        self.decode: Callable[[Sequence[Any]], Sequence[Any]] | None = _row_decoder(converters) if converters else None
+
+    @classmethod
+    def planned(cls, shape: PlannedShape) -> ResultShape:
+        """Of a plan, whose shape says what becomes of the rows."""
+        made = cls.__new__(cls)
+        made.shape, made.decode = shape, shape.decode
+        return made
 
     def rows(self, rows: Sequence[Any]) -> Sequence[Any]:
         """The rows with their values decoded."""

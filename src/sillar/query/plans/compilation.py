@@ -70,6 +70,14 @@ class PlanCompiler:
         """What SQLAlchemy's own connections decode for a type code, below the result processors."""
         return None
 
+    def checked(self, args: Sequence[Any]) -> Sequence[Any]:
+        """The arguments as the driver takes them, where it does not look at them itself.
+
+        Raises:
+            ParameterError: of a type that the engine has no value for.
+        """
+        return args
+
     def refusal(self, compiled: SQLCompiler) -> str | None:
         """Why this engine's fast lane does not take a compiled statement."""
         return None
@@ -129,7 +137,7 @@ class PlanCompiler:
         names = {**_names(binds), **{name: (index,) for name, index in extra.items()}}
         placed = dict.fromkeys(compiled.positiontup or ())
         places = {name: self._place(name, compiled, composed, extra) for name in placed}
-        results = self._results(compiled)
+        results = self.results(compiled)
         count = len(binds) + len(extra)
 
         def scan(sql: str, values: int) -> StatementText:
@@ -139,14 +147,20 @@ class PlanCompiler:
 
         if compiled.post_compile_params:
             lists = ExpandedLists(compiled, places, scan, self.parameters_max)
-            return Plan(lists.statement, count=count, names=names, places=list(places.values()), lists=lists)
+            plan = Plan(lists.statement, count=count, names=names, places=list(places.values()), lists=lists)
+            return self._with_check(plan)
         ordered = [places[name] for name in compiled.positiontup or ()]
         if len(ordered) > self.parameters_max:
             raise ParameterError(
                 f"the statement has {len(ordered)} values, and {self.engine} takes {self.parameters_max} in one"
                 " statement: send it in parts"
             )
-        return Plan(scan(compiled.string, len(ordered)), count=count, names=names, places=ordered)
+        return self._with_check(Plan(scan(compiled.string, len(ordered)), count=count, names=names, places=ordered))
+
+    def _with_check(self, plan: Plan) -> Plan:
+        if type(self).checked is not PlanCompiler.checked:
+            plan.checked = self.checked
+        return plan
 
     def _place(self, name: str, compiled: SQLCompiler, composed: Composed, extra: Mapping[str, int]) -> Place:
         bind = compiled.binds[name]
@@ -162,7 +176,8 @@ class PlanCompiler:
             return Place(name, kind, None, process, make=make)
         return Place(name, kind, None, process, constant=bind.effective_value)
 
-    def _results(self, compiled: SQLCompiler) -> PlannedRows:
+    def results(self, compiled: SQLCompiler) -> PlannedRows:
+        """What becomes of the rows."""
         columns = [ResultColumn(entry.keyname, entry.type) for entry in compiled._result_columns or ()]
         textual = bool(compiled._textual_ordered_columns) or not columns
         return PlannedRows(

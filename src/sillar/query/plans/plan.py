@@ -25,10 +25,11 @@ class Plan:
         lane_reason: why it is the slow one; None for the fast one.
         names: parameters by name, with the places of each in the statement's values.
         count: how many values a statement of this shape has.
+        checked: makes the arguments what the driver takes, where it does not look at them itself; else None.
         own_binds: of a statement without a key, which has no other one of its shape: its parameters.
     """
 
-    __slots__ = ("_arguments", "_build", "_keys", "_lists", "_places", "count", "lane", "lane_reason", "names",
+    __slots__ = ("_arguments", "_build", "_keys", "_lists", "_places", "checked", "count", "lane", "lane_reason", "names",
                  "own_binds", "statement")  # fmt: skip
 
     def __init__(
@@ -46,6 +47,7 @@ class Plan:
         self.count, self.names = count, names
         self._places, self._lists = tuple(places), lists
         self._arguments: Arguments | None = None if lists is not None else arguments_of(places, count)
+        self.checked: Callable[[Sequence[Any]], Sequence[Any]] | None = None
         self._build: Callable[[], ClauseElement] | None = None
         self._keys: tuple[str, ...] = ()
         self.own_binds: Sequence[BindParameter[Any]] = ()
@@ -112,9 +114,13 @@ class Plan:
         arguments = self._arguments
         try:
             if arguments is not None:
-                return self.statement, arguments(values)
-            if self._lists is not None:
-                return self._lists.bound(values)
+                statement, args = self.statement, arguments(values)
+            elif self._lists is not None:
+                statement, args = self._lists.bound(values)
+            elif self._build is not None:
+                return self._slow(self._build(), values), ()
+            else:
+                statement, args = self.statement, values
         except ParameterError:
             raise
         except Exception:
@@ -122,9 +128,7 @@ class Plan:
             if refused is None:
                 raise
             raise refused from None
-        if self._build is not None:
-            return self._slow(self._build(), values), ()
-        return self.statement, values
+        return statement, args if self.checked is None else self.checked(args)
 
     def bound_slow(
         self, statement: ClauseElement, params: Mapping[str, Any] | None, reason: str = ""

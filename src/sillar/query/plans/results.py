@@ -55,7 +55,7 @@ class PlannedRows:
     """
 
     __slots__ = ("_by_position", "_columns", "_decimal_codes", "_dialect", "_driver_decoder", "_make_shape",
-                 "_names_from_driver", "_native", "_shapes", "shape")  # fmt: skip
+                 "_names_from_driver", "_native", "_shapes", "prepared", "shape")  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +76,8 @@ class PlannedRows:
         self._driver_decoder = driver_decoder
         self._native, self._decimal_codes = native, decimal_codes
         self._shapes: dict[tuple[tuple[str, Any], ...], Any] = {}
+        self.prepared = True
+        """Whether it may be prepared on the server, where an engine has a choice."""
         self.shape: Any = None
         """The shape of the last result, None before the first."""
 
