@@ -114,7 +114,7 @@ class SharedClient(BaseDBAsyncClient):
 
     def _stored(self, values: Sequence[Any]) -> Sequence[Any]:
         """Parameter values as the stock client would have sent them."""
-        return list(values)
+        return values
 
     def _mappings(self, reply: Reply) -> Sequence[Any]:
         """The rows as mappings by column name."""

@@ -19,6 +19,8 @@ class TaskBoundExecutor(BaseExecutor):
     A transaction has one connection, and belongs to one task: there it prefetches them in turn."""
 
     async def _execute_prefetch_queries(self, instance_list: Iterable[Model]) -> Iterable[Model]:
+        if not (self.prefetch_map or self._prefetch_queries):
+            return instance_list
         client = cast("SharedClient", self.db)
         if await client._transaction_here() is not None:
             return await prefetch_in_turn(self, instance_list)
