@@ -161,11 +161,19 @@ async def test_invalidating_closes_the_connection(shelves: Shelves) -> None:
     async with shelves.orm.engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
         raw: Any = (await connection.get_raw_connection()).dbapi_connection
+        physical = raw.physical
         await connection.invalidate()
-        assert raw.physical.is_closed()
+        assert physical.is_closed()
+        await connection.rollback()
         assert await connection.scalar(text("SELECT 1")) == 1
+        await connection.rollback()
+        assert raw.physical is physical
+
+
+@on_servers
+async def test_a_soft_invalidation_replaces_the_connection_at_its_next_use(shelves: Shelves) -> None:
     async with shelves.orm.engine.connect() as connection:
-        raw = await connection.get_raw_connection()
+        raw: Any = await connection.get_raw_connection()
         await connection.run_sync(lambda sync: sync.connection.invalidate(soft=True))
         old = raw.dbapi_connection.physical
     async with shelves.orm.engine.connect() as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -180,20 +179,19 @@ async def test_read_only_sessions(shelves: Shelves) -> None:
 async def test_read_only_sessions_save_the_transaction(shelves: Shelves) -> None:
     async with await shelves.orm.create_session(read_only=True) as session:
         await session.scalar(select(func.count()).select_from(Author))
-        assert not (await open_transactions(shelves))
+        assert not (await transaction_is_open(shelves, session))
     async with await shelves.orm.create_session() as session:
         await session.scalar(select(func.count()).select_from(Author))
-        assert await open_transactions(shelves)
+        assert await transaction_is_open(shelves, session)
 
 
-async def open_transactions(shelves: Shelves) -> bool:
-    """Whether another session than the asking one has a transaction open."""
-    if shelves.engine == "postgresql":
-        sql = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()"
-    else:
-        sql = "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> connection_id()"
-    await asyncio.sleep(0.15)  # InnoDB's table is a copy that is renewed now and then
-    return bool(await shelves.manager.session().fetch_value(sql))
+async def transaction_is_open(shelves: Shelves, session: AsyncSession) -> bool:
+    """Whether the server has a transaction open for a session."""
+    raw: Any = (await (await session.connection()).get_raw_connection()).dbapi_connection
+    if shelves.engine != "postgresql":
+        return bool(raw.in_transaction)  # as the server's last answer says
+    sql = "SELECT state LIKE 'idle in%' FROM pg_stat_activity WHERE pid = :pid"
+    return bool(await shelves.manager.session().fetch_value(sql, {"pid": raw.physical.server_id}))
 
 
 @on_servers
@@ -254,6 +252,8 @@ async def test_pool_events_fire(shelves: Shelves) -> None:
 
 
 async def test_every_statement_is_observed(shelves: Shelves) -> None:
+    figures = shelves.manager.monitor.registry.figures("default")
+    errors_before, executions_before = figures.errors["StatementSyntaxError"], figures.executions
     with correlation("request 7"):
         await shelves.add("one")
         async with await shelves.orm.create_session() as session:
@@ -271,8 +271,8 @@ async def test_every_statement_is_observed(shelves: Shelves) -> None:
     assert isinstance(error, errors.StatementSyntaxError)
     assert set(watcher.correlation_ids) == {"request 7"}
     assert watcher.ended == ["commit", "rollback"]
-    figures = shelves.manager.monitor.registry.figures("default")
-    assert figures.errors["StatementSyntaxError"] == 1
+    assert figures.errors["StatementSyntaxError"] == errors_before + 1
+    assert figures.executions == executions_before + 3
 
 
 @on_servers

@@ -49,6 +49,7 @@ class JoinedTransaction:
         self._savepoints: list[tuple[str, Session | None, Transaction]] = []
         self._connection: Connection
         self._lent: Lent
+        self._rolls_back = False
         self.using: Session | None = None
         self.async_connection: AsyncConnection
 
@@ -75,12 +76,14 @@ class JoinedTransaction:
     # --- for its members ----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise if the transaction has ended, or another task asks."""
+        """Raise if the transaction has ended, or another task asks; a session may be closed by any (leaving ``async
+        with`` does it in a task of its own)."""
         if not self._transaction.is_open:
             raise UsageError(
                 "the transaction that this SQLAlchemy session had joined has ended; ask the integration for a new one"
             )
-        self._transaction.check_task()
+        if not self._rolls_back:
+            self._transaction.check_task()
 
     def innermost_savepoint(self) -> Session | None:
         """Whose savepoint is the innermost one."""
@@ -115,6 +118,7 @@ class JoinedTransaction:
     def _before_execute(self, connection: Any, clause: Any, *rest: Any) -> None:
         if self._lent.silent:
             return
+        self._rolls_back = isinstance(clause, RollbackToSavepointClause)
         self.check()
         if not isinstance(clause, _ENDS_SAVEPOINT):
             return
@@ -130,6 +134,7 @@ class JoinedTransaction:
             )
 
     def _after_execute(self, connection: Any, clause: Any, *rest: Any) -> None:
+        self._rolls_back = False
         if isinstance(clause, SavepointClause):
             level = self._transaction.owning_transaction or self._transaction
             self._savepoints.append((str(clause.ident), self.using, level))

@@ -27,6 +27,10 @@ _BEGINS_NOTHING: Final = frozenset(
     {"begin", "commit", "lock", "release", "rollback", "savepoint", "set", "start", "unlock", "use", "xa"}
 )
 _BATCH_ROWS: Final = 200
+_READ_ONLY: Final = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+_HELD_BY_READ_ONLY: Final = frozenset(
+    {"delete", "desc", "describe", "do", "explain", "insert", "replace", "select", "show", "table", "update", "with"}
+)  # others may commit implicitly, and so leave a read-only transaction
 
 
 class LentAsyncmy(Lent, AdaptedConnection):
@@ -71,7 +75,13 @@ class LentAsyncmy(Lent, AdaptedConnection):
         if self.attached or self._in_distributed or text.verb in _BEGINS_NOTHING or self.in_transaction:
             return ""
         if self._autocommit:
-            return "START TRANSACTION READ ONLY; " if self.read_only and not text.is_read else ""
+            if not self.read_only or text.is_read:
+                return ""
+            if text.verb not in _HELD_BY_READ_ONLY:
+                raise self.dbapi.OperationalError(
+                    _READ_ONLY, f"{text.verb.upper()} in a session that was opened with read_only=True"
+                )
+            return "START TRANSACTION READ ONLY; "
         self._lost = False
         self.transaction_begun()
         return "START TRANSACTION; "
@@ -131,7 +141,7 @@ class MySQLCursor(LentCursor):
         lent = self.connection
         raw = lent._connection
         opening = lent.opening(text)
-        args = parameters or None
+        args = parameters
         if not self.server_side:
             await lent.call(self._execute, raw, opening, sql, args, reads=text.is_read)
             return
@@ -183,10 +193,7 @@ class MySQLCursor(LentCursor):
 
     async def _execute(self, raw: Any, opening: str, sql: str, args: Any) -> None:
         cursor = raw.cursor()
-        if opening and args is None:  # then nothing of the text is a placeholder
-            await cursor.execute(opening + sql)
-        else:
-            await cursor.execute(opening + sql, args)
+        await cursor.execute(opening + sql, args)
         if opening:
             await cursor.nextset()
         self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid

@@ -127,10 +127,10 @@ class BorrowingPool(Pool):
 def has_rows(result: Any) -> bool:
     """Whether a statement gives rows that its author asked for, and not only the keys that SQLAlchemy has returned to
     itself."""
-    context = getattr(result, "context", None)
-    if context is None:  # entities
-        return True
-    return result.returns_rows and not (context.isinsert and context._is_implicit_returning)
+    if not getattr(result, "returns_rows", True):
+        return False
+    context = result.context  # of entities, another kind of context
+    return not (getattr(context, "isinsert", False) and context._is_implicit_returning)
 
 
 def _note_reason(connection: Any, record: Any, error: BaseException | None) -> None:
