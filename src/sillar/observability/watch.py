@@ -158,8 +158,8 @@ def watch_queries() -> Iterator[QueryWatch]:
     Tortoise, Beanie.
 
     They are those of this context: of the block itself and of tasks that are started in it. Metrics and logs need not
-    be configured. BEGIN, COMMIT and the like are not counted; a stream counts once, ``execute_many`` and each batch of a
-    bulk verb, too. While no block watches, this costs a statement nothing.
+    be configured. BEGIN, COMMIT and the like are not counted; a stream counts once, and so do ``execute_many`` and each
+    batch of a bulk verb. While no block watches, this costs a statement nothing.
     """
     watch = QueryWatch()
     with _lock:

@@ -26,7 +26,7 @@ from sqlalchemy.sql.selectable import Alias, CompoundSelect, Join, Select, Selec
 from sillar.query.ordering import SortKey
 
 Reach: TypeAlias = Literal["equal", "range", "prefix", "none"]
-"""What an index on the column could do for a condition: find, find a range, find by the beginning of a text, nothing."""
+"""What an index on the column could do for a condition: find, find a range, find by how a text begins, nothing."""
 
 _EQUAL: Final = frozenset({operators.eq, operators.in_op, operators.is_})
 _RANGE: Final = frozenset({operators.lt, operators.le, operators.gt, operators.ge, operators.between_op})
@@ -137,7 +137,7 @@ def _write(write: Any) -> Block:
 
 def _aggregates(select: Any) -> bool:
     """Whether all columns are aggregates: then there is one row."""
-    columns = [each for each in select._raw_columns]
+    columns = list(select._raw_columns)
     return bool(columns) and all(_is_aggregate(each) for each in columns)
 
 

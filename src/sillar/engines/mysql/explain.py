@@ -51,7 +51,8 @@ def _scans(rows: Sequence[Row]) -> Iterator[Scan]:
         name = row["table"]
         if name is None:  # "Impossible WHERE", "Select tables optimized away", "No tables used"
             continue
-        repeated = row["id"] in seen or str(row["select_type"]).startswith("DEPENDENT")
+        # A materialized subquery is read once, but all of it, in the place of one look-up per row.
+        repeated = row["id"] in seen or str(row["select_type"]).startswith(("DEPENDENT", "MATERIALIZED"))
         seen.add(row["id"])
         yield _scan(str(name), row, repeated=repeated, sorts=row["id"] in sorting)
 

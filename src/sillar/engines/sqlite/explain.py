@@ -14,8 +14,8 @@ from sillar.query.explanation import Explanation, Scan, ScanKind
 _numbers = itertools.count(1)
 _LINE: Final = re.compile(
     r"(?P<verb>SCAN|SEARCH) (?:TABLE )?(?P<table>.+?)(?: AS (?P<alias>.+?))?"
-    r"(?: USING (?P<index>(?P<automatic>AUTOMATIC )?(?:PARTIAL )?(?:COVERING )?INDEX(?: (?P<name>.+?))?|INTEGER PRIMARY KEY"
-    r"|PRIMARY KEY))?(?: \((?P<terms>.*)\))?(?: LEFT-JOIN)?$"
+    r"(?: USING (?P<index>(?P<automatic>AUTOMATIC )?(?:PARTIAL )?(?:COVERING )?INDEX(?: (?P<name>.+?))?"
+    r"|INTEGER PRIMARY KEY|PRIMARY KEY))?(?: \((?P<terms>.*)\))?(?: LEFT-JOIN)?$"
 )
 _SORT: Final = "USE TEMP B-TREE FOR"
 
