@@ -23,8 +23,10 @@ RUNS = {
     "quickstart_mongodb.py": ("SILLAR_EXAMPLE_MONGODB_URL", ("mongodb",)),
     "statements.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "transactions.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+    "tortoise_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
 }
 SAYS = {
+    "tortoise_models.py": "UniqueViolationError: the savepoint is undone\nKilla ['basalt']\n",
     "quickstart_sqlite.py": "Pedro Páramo: 124 pages\nPopol Vuh: 320 pages\n",
     "quickstart_postgresql.py": "roof: [18.5, 19.25] at UTC\n10000 rows by COPY, notifications: True\n",
     "quickstart_mysql.py": "Ñandutí 🕸 owes 1234.50\n10000 rows in bulk\n",
