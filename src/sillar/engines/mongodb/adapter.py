@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from pymongo import AsyncMongoClient
+from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
@@ -14,11 +15,14 @@ from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.mongodb.arguments import checked
 from sillar.engines.mongodb.bulk import keyed_command
 from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.compiler import DocumentPlanCompiler
 from sillar.engines.mongodb.connection import MongoDBConnection
 from sillar.engines.mongodb.source import MongoDBSource
 from sillar.errors import ConfigurationError, ConfigurationFault
 from sillar.query.bulk import KeyedRead
+from sillar.query.composed import Composed
 from sillar.query.document import DocumentCommand
+from sillar.query.plans import PlanCache
 from sillar.query.statement import Parameters
 
 _PRESENT: Final = (
@@ -57,9 +61,15 @@ class MongoDBAdapter(DatabaseAdapter):
                 "source_address", "MongoDBConfig", "PyMongo cannot choose the local address of a connection",
                 "remove it, and route by the operating system")])  # fmt: skip
         self._mongodb_config = config
+        self.plans = PlanCache(DocumentPlanCompiler())
 
     def bind(self, statement: Any, params: Parameters) -> tuple[DocumentCommand, Sequence[Any]]:
-        """Check a command; ``params`` is a mapping of further arguments of its verb."""
+        """Check a command, with a mapping of further arguments of its verb; or compile a statement of SQLAlchemy, with
+        values by name."""
+        if isinstance(statement, (Composed, ClauseElement)):
+            command, args = self.plans.bind(statement, params)
+            self._check_write(command)
+            return command, args
         if not isinstance(statement, DocumentCommand):
             self.capabilities.require(
                 Capability.SQL, remedy='use session.documents("collection"), or execute a DocumentCommand'
@@ -69,9 +79,12 @@ class MongoDBAdapter(DatabaseAdapter):
                 "the parameters of a document command are a mapping: further arguments of its verb"
             )
         checked(statement, params)  # type: ignore[arg-type]  # a mapping, or nothing
-        if self._mongodb_config.read_only and not statement.is_read:
-            raise errors.ReadOnlyError(f"{statement.fingerprint} writes, and this database is configured read_only")
+        self._check_write(statement)
         return statement, (params,) if params else ()
+
+    def _check_write(self, command: DocumentCommand) -> None:
+        if self._mongodb_config.read_only and not command.is_read:
+            raise errors.ReadOnlyError(f"{command.fingerprint} writes, and this database is configured read_only")
 
     def bind_keys(self, read: KeyedRead, keys: Sequence[Any]) -> tuple[DocumentCommand, Sequence[Any]]:
         return keyed_command(read, keys), ()

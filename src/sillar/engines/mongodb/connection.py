@@ -26,9 +26,11 @@ from sillar.engines.connection import (
     TransactionOptions,
 )
 from sillar.engines.mongodb import bulk
-from sillar.engines.mongodb.arguments import checked, document_chunks, is_bulk_verb, operation_of
+from sillar.engines.mongodb.arguments import checked, document_chunks
 from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.compiler import CommandPlan
 from sillar.engines.mongodb.errors import statement_error
+from sillar.engines.mongodb.repetition import run_sets
 from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
 from sillar.engines.mongodb.wording import names_in
 from sillar.query.bulk import BulkWrite
@@ -78,17 +80,17 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
     async def fetch(
         self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Sequence[Any]]:
-        reply = await self._perform(statement, args, timeout_seconds)
+        reply = await self.perform(statement, args, timeout_seconds)
         return reply.shape or _NOTHING, reply.rows
 
     async def fetch_row(
         self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None
     ) -> tuple[RowShape, Any | None]:
-        reply = await self._perform(statement, args, timeout_seconds, first=True)
+        reply = await self.perform(statement, args, timeout_seconds, first=True)
         return reply.shape or _NOTHING, reply.rows[0] if reply.rows else None
 
     async def run(self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None = None) -> Reply:
-        return await self._perform(statement, args, timeout_seconds)
+        return await self.perform(statement, args, timeout_seconds)
 
     async def run_many(
         self, statement: DocumentCommand, args: Iterable[Sequence[Any]], timeout_seconds: float | None = None
@@ -97,32 +99,19 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
 
         Where it has none, an error says how much was written before it.
         """
-        sets = list(args)
-        verb = statement.verb
-
-        async def one_by_one() -> int:
-            affected = 0
-            for each in sets:
-                affected += (await self._perform(statement, each, timeout_seconds)).rows_affected
-            return affected
-
-        async def together() -> int:
-            operations = [operation_of(verb, checked(statement, each[0] if each else None)) for each in sets]
-            bulk = DocumentCommand(statement.collection, "bulk_write", {"operations": operations})
-            return (await self._perform(bulk, (), timeout_seconds)).rows_affected
-
-        return await self._all_or_nothing(together if is_bulk_verb(verb) else one_by_one)
+        return await run_sets(self, statement, args, timeout_seconds)
 
     async def stream(
         self, statement: DocumentCommand, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
     ) -> AsyncIterator[tuple[RowShape, Sequence[Any]]]:
         if statement.verb not in ("find", "aggregate"):
-            reply = await self._perform(statement, args, timeout_seconds)
+            reply = await self.perform(statement, args, timeout_seconds)
             if reply.shape is not None:
                 yield reply.shape, reply.rows
             return
         call = self._call(statement, args)
         shape, limit = self._client.shape, timeout_seconds or self._client.statement_timeout
+        table = statement.table if isinstance(statement, CommandPlan) else None
         cursor: Any = None
         try:
             while True:
@@ -131,7 +120,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                 documents = await self._drive(cursor.to_list(batch_rows), limit)
                 if not documents:
                     return
-                yield shape, list(zip(documents))
+                yield (shape, list(zip(documents))) if table is None else (table.shape, table.rows(documents))
         except GeneratorExit:
             await self._close_cursor(cursor)
             raise
@@ -158,11 +147,11 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
             nonlocal inserted
             for documents in document_chunks(columns, rows):
                 command = DocumentCommand(table, "insert_many", {"documents": documents})
-                inserted += (await self._perform(command, (), timeout_seconds)).rows_affected
+                inserted += (await self.perform(command, (), timeout_seconds)).rows_affected
             return inserted
 
         try:
-            return await self._all_or_nothing(insert)
+            return await self.all_or_nothing(insert)
         except errors.DatabaseError as error:
             if not isinstance(rows, Sequence):
                 error.safe_to_retry = False  # the rows are consumed
@@ -177,7 +166,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
     ) -> int:
         if self._client.config.read_only:
             raise errors.ReadOnlyError(f"{write.fingerprint} writes, and this database is configured read_only")
-        return await self._all_or_nothing(lambda: bulk.write_batch(self, write, rows, timeout_seconds))
+        return await self.all_or_nothing(lambda: bulk.write_batch(self, write, rows, timeout_seconds))
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -308,13 +297,18 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         client = self._client
         return Call(client.database, statement.collection, arguments, self.session, client.shape, first)
 
-    async def _perform(
+    async def perform(
         self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None, *, first: bool = False
     ) -> Reply:
         limit = timeout_seconds or self._client.statement_timeout
+        planned = statement if isinstance(statement, CommandPlan) else None
+        if planned is not None and planned.is_several(args[0]) and not (self.in_transaction or self._writes_stay):
+            # As one statement of SQL it is all or nothing; inside the transaction this comes back here.
+            return await self.all_or_nothing(lambda: self.perform(statement, args, timeout_seconds, first=first))
         try:
             call = self._call(statement, args, first)
-            return await self._drive(VERBS[statement.verb](call), limit)
+            reply = await self._drive(VERBS[statement.verb](call), limit)
+            return reply if planned is None else planned.reply(reply, call.arguments)
         except BaseException as error:
             self._raise(error, statement, limit)
 
@@ -349,17 +343,17 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
     def _writes_stay(self) -> bool:
         return not self._client.capabilities.has(Capability.TRANSACTIONS)
 
-    async def _all_or_nothing(self, work: Callable[[], Awaitable[int]]) -> int:
+    async def all_or_nothing(self, work: Callable[[], Awaitable[T]]) -> T:
         if self.in_transaction or self._writes_stay:
             return await work()
         await self.begin()
         try:
-            affected = await work()
+            done = await work()
         except BaseException:
             await self.rollback()
             raise
         await self.commit()
-        return affected
+        return done
 
     async def _close_cursor(self, cursor: Any) -> None:
         """Close the cursor on the server; a stream that is left has no other way to end there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import tzinfo
 from functools import wraps
@@ -45,11 +45,11 @@ class Hold(Protocol):
 
     session: AsyncClientSession
 
-    async def run(self, command: DocumentCommand, work: Work) -> Any:
+    def run(self, command: DocumentCommand, work: Work) -> Awaitable[Any]:
         """Run a command of the cursor's."""
         ...
 
-    async def finish(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    async def finish(self, work: Work) -> None:
         """Close the cursor on the server; a caller that is cancelled does not wait for it."""
         ...
 
@@ -70,25 +70,45 @@ class Route(Protocol):
         ...
 
 
-async def drive(
-    connection: DriverConnection[Any], command: DocumentCommand, work: Work, timeout_seconds: float | None
-) -> Any:
-    """Run a command of the driver's on a lease, under the contract of its own commands: gate, limits, cancellation.
+class Driven:
+    """One command of the driver's, on its way down the pipeline: the operation of an execution.
 
-    Raises:
-        DatabaseError: the driver's error in Sillar's terms, that one being its cause or context.
+    Args:
+        work: runs it.
+
+    Attributes:
+        failure: the driver's own error, once it has failed; None for errors of Sillar's own.
     """
-    assert isinstance(connection, MongoDBConnection)
-    limit = timeout_seconds or connection._client.statement_timeout
-    try:
-        return await connection._drive(_marked(lambda: work(connection.session)), limit)
-    except BaseException as error:
-        connection._raise(error, command, limit)
+
+    __slots__ = ("_work", "failure")
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.failure: BaseException | None = None
+
+    async def run(
+        self, connection: DriverConnection[Any], command: DocumentCommand, timeout_seconds: float | None
+    ) -> Any:
+        """Run it on a lease, under the contract of the engine's own commands: gate, limits, cancellation.
+
+        Raises:
+            DatabaseError: the driver's error in Sillar's terms.
+        """
+        assert isinstance(connection, MongoDBConnection)
+        limit = timeout_seconds or connection._client.statement_timeout
+        try:
+            return await connection._drive(_marked(self._work, connection.session), limit)
+        except BaseException as error:
+            if not isinstance(error, (errors.DatabaseError, asyncio.CancelledError)):
+                self.failure = error
+            connection._raise(error, command, limit)
 
 
-async def drive_to_end(client: MongoDBClient, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def drive_to_end(client: MongoDBClient, work: Work) -> None:
     """Run something of the driver's that goes on when its caller is cancelled."""
-    await MongoDBConnection(client)._drive(_marked(work), _END_SECONDS, stoppable=False)
+    connection = MongoDBConnection(client)
+    await connection._drive(_marked(work, connection.session), _END_SECONDS, stoppable=False)
+    await connection.close()
 
 
 def guest(client: MongoDBClient, session: AsyncClientSession) -> MongoDBConnection:
@@ -110,9 +130,9 @@ def codec_options(tz_aware: bool, zone: tzinfo) -> CodecOptions[Document]:
     )
 
 
-async def _marked(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _marked(work: Work, session: AsyncClientSession) -> Any:
     _under_way.set(True)  # of this task alone
-    return await work()
+    return await work(session)
 
 
 # --- cursors ----------------------------------------------------------------------------------------------------------
@@ -168,7 +188,7 @@ class _Routed:
             await cursor.close()
             return
         try:
-            await hold.finish(cursor.close)
+            await hold.finish(lambda _: cursor.close())
         finally:
             self._let_go()
 
@@ -189,7 +209,7 @@ class RoutedCursor(_Routed, AsyncCursor[Document]):
 
     def __init__(self, collection: Any, *args: Any, **kwargs: Any) -> None:
         self._route = collection.sillar_route
-        self._command = _command(collection.name, "find", ("filter", "projection"), args, kwargs)
+        self._command = _Call(collection.name, "find", ("filter", "projection"), args, kwargs)
         super().__init__(collection, *args, **kwargs)
 
 
@@ -205,13 +225,22 @@ class RoutedCommandCursor(_Routed, AsyncCommandCursor[Document]):
 # --- collections and databases ----------------------------------------------------------------------------------------
 
 
-def _command(
-    collection: str, verb: str, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> DocumentCommand:
-    """What is observed of a call."""
-    arguments = dict(zip(names, args, strict=False))
-    arguments.update((name, value) for name, value in kwargs.items() if value is not None and name != "session")
-    return DocumentCommand(collection, cast(Any, verb), arguments)
+class _Call(DocumentCommand):
+    """What is observed of a call. Its arguments are put together when somebody asks for them."""
+
+    __slots__ = ("_args", "_kwargs", "_names")
+
+    def __init__(
+        self, collection: str, verb: str, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.collection, self.verb = collection, cast(Any, verb)
+        self._names, self._args, self._kwargs = names, args, kwargs
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:  # type: ignore[override]  # read only here
+        given = dict(zip(self._names, self._args, strict=False))
+        given.update((name, value) for name, value in self._kwargs.items() if value is not None and name != "session")
+        return given
 
 
 def _led(owner: type[Any], name: str) -> Any:
@@ -233,7 +262,7 @@ def _led(owner: type[Any], name: str) -> Any:
             return cast("Coroutine[Any, Any, Any]", stock(self, *args, session=chosen, **kwargs))
 
         collection = self.name if owner is AsyncCollection else ""
-        return await self.sillar_route.run(_command(collection, verb, names, args, kwargs), work, session)
+        return await self.sillar_route.run(_Call(collection, verb, names, args, kwargs), work, session)
 
     return method
 
@@ -265,7 +294,7 @@ class RoutedCollection(AsyncCollection[Document]):
         if _under_way.get():
             return await aggregate(pipeline, session, *args, **kwargs)
         hold = await self.sillar_route.hold(session)
-        command = _command(self.name, "aggregate", ("pipeline",), (pipeline,), kwargs)
+        command = _Call(self.name, "aggregate", ("pipeline",), (pipeline,), kwargs)
         try:
             cursor = await hold.run(command, lambda chosen: aggregate(pipeline, chosen, *args, **kwargs))
         except BaseException:
@@ -322,7 +351,7 @@ class RoutedDatabase(AsyncDatabase[Document]):
         self, name: str, *args: Any, session: AsyncClientSession | None = None, **kwargs: Any
     ) -> Any:
         create: Any = super().create_collection
-        command = _command(name, "create_collection", (), (), kwargs)
+        command = _Call(name, "create_collection", (), (), kwargs)
         await self.sillar_route.run(command, lambda chosen: create(name, *args, session=chosen, **kwargs), session)
         return self.get_collection(name)
 
