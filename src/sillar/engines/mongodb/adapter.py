@@ -17,6 +17,8 @@ from sillar.engines.mongodb.bulk import keyed_command
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.compiler import DocumentPlanCompiler
 from sillar.engines.mongodb.connection import MongoDBConnection
+from sillar.engines.mongodb.explain import MongoDBExplainer
+from sillar.engines.mongodb.schema import MongoDBCatalogue
 from sillar.engines.mongodb.source import MongoDBSource
 from sillar.errors import ConfigurationError, ConfigurationFault
 from sillar.query.bulk import KeyedRead
@@ -94,6 +96,14 @@ class MongoDBAdapter(DatabaseAdapter):
         super().check_name(name)
         if name.startswith("$") or "." in name:
             raise errors.ParameterError("the name of a field begins with no $ and has no dot")
+
+    @property
+    def explainer(self) -> MongoDBExplainer:
+        return MongoDBExplainer(self)
+
+    @property
+    def catalogue(self) -> MongoDBCatalogue:
+        return MongoDBCatalogue(self)
 
     async def connect(self) -> AsyncMongoClient[dict[str, Any]]:
         """A client of the driver, connected and logged in. The caller closes it."""
