@@ -44,11 +44,13 @@ class PlanCompiler:
         parameters_max: how many values the engine takes in one statement.
         native: Python types that the engine gives for columns of which SQLAlchemy knows no type.
         decimal_codes: type codes of the driver whose values are ``Decimal``.
+        own_types: types in SQLAlchemy's terms that the engine's compiler itself puts into statements.
     """
 
     parameters_max: ClassVar[int]
     native: ClassVar[frozenset[type]]
     decimal_codes: ClassVar[frozenset[Any]] = frozenset()
+    own_types: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, dialect: Dialect, engine: str) -> None:
         self.dialect = dialect
@@ -214,7 +216,7 @@ class PlanCompiler:
     def _unknown_type(self, compiled: SQLCompiler) -> str | None:
         kinds = [entry.type for entry in compiled._result_columns or ()]
         for kind in (*kinds, *(bind.type for bind in compiled.binds.values())):
-            if not _is_known(kind):
+            if not _is_known(kind) and not isinstance(kind, self.own_types):
                 return f"{type(kind).__name__} is a type of its own kind"
         return None
 

@@ -29,8 +29,8 @@ class Plan:
         own_binds: of a statement without a key, which has no other one of its shape: its parameters.
     """
 
-    __slots__ = ("_arguments", "_build", "_keys", "_lists", "_places", "checked", "count", "lane", "lane_reason", "names",
-                 "own_binds", "statement")  # fmt: skip
+    __slots__ = ("_arguments", "_build", "_keys", "_lists", "_places", "checked", "count", "lane", "lane_reason",
+                 "names", "own_binds", "statement")  # fmt: skip
 
     def __init__(
         self,

@@ -12,7 +12,10 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import sqltypes
 from sqlalchemy.types import TypeEngine
 
+from sillar.errors import ResultError
+
 DecodeRow: TypeAlias = Callable[[Any], tuple[Any, ...]]
+Processor: TypeAlias = Callable[[Any], Any]
 _KEPT_MAX: Final = 8
 """Descriptions of one plan's result: there are several only where tables change under it."""
 _PYTHON_TYPES: Final[frozenset[type]] = frozenset(
@@ -94,7 +97,7 @@ class PlannedRows:
     def _shape(self, description: tuple[tuple[str, Any], ...]) -> Any:
         columns = self._matched(description)
         pairs = [(column, code) for column, (_, code) in zip(columns, description, strict=True)]
-        decode = row_decoder([self._processors(column.type, code) for column, code in pairs])
+        decode = row_decoder(columns, [self._processors(column.type, code) for column, code in pairs])
         known = all(not column.type._isnull for column in columns)
         decimals = frozenset(
             column.name for column, code in pairs if _gives_decimals(column.type, code in self._decimal_codes)
@@ -116,16 +119,16 @@ class PlannedRows:
             by_name.setdefault(column.name, column.type)
         return [ResultColumn(name, by_name.get(name, sqltypes.NULLTYPE)) for name, _ in description]
 
-    def _processors(self, kind: TypeEngine[Any], code: Any) -> list[Callable[[Any], Any]]:
+    def _processors(self, kind: TypeEngine[Any], code: Any) -> list[Processor]:
         process = kind._cached_result_processor(self._dialect, code)
         return [each for each in (self._driver_decoder(code), process) if each is not None]
 
 
-def row_decoder(processors: Sequence[Sequence[Callable[[Any], Any]]]) -> DecodeRow | None:
+def row_decoder(columns: Sequence[ResultColumn], processors: Sequence[Sequence[Processor]]) -> DecodeRow | None:
     """One function for a whole row; None where no column has anything to be done."""
     if not any(processors):
         return None
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"misfit": lambda row: _misfit(row, columns, processors)}
     parts = []
     for index, functions in enumerate(processors):
         part = f"row[{index}]"
@@ -133,8 +136,33 @@ def row_decoder(processors: Sequence[Sequence[Callable[[Any], Any]]]) -> DecodeR
             names[f"f{index}_{number}"] = function
             part = f"f{index}_{number}({part})"
         parts.append(part)
-    decode: DecodeRow = eval(f"lambda row: ({', '.join(parts)},)", names)  # noqa: S307 - nothing of it from outside
+    source = f"""
+def decode(row):
+    try:
+        return ({", ".join(parts)},)
+    except Exception:
+        found = misfit(row)
+        if found is None:
+            raise
+        raise found from None
+"""
+    exec(source, names)  # noqa: S102 - nothing of it from outside
+    decode: DecodeRow = names["decode"]
     return decode
+
+
+def _misfit(row: Any, columns: Sequence[ResultColumn], processors: Sequence[Sequence[Processor]]) -> ResultError | None:
+    """Which value its type does not take, without the value itself."""
+    for column, functions, value in zip(columns, processors, row, strict=True):
+        try:
+            for function in functions:
+                value = function(value)
+        except Exception as error:
+            return ResultError(
+                f"a value of the column {column.name} cannot be made into what {column.type!r} says"
+                f" ({type(error).__name__})"
+            )
+    return None
 
 
 def _gives_decimals(kind: TypeEngine[Any], decimal_code: bool) -> bool:
