@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sillar.testing.servers import PostgreSQLServer, Server, ServerFleet, SQLServer
+from sillar.testing.servers import MongoDBServer, PostgreSQLServer, Server, ServerFleet, SQLServer
 
 
 class Servers:
@@ -17,6 +17,9 @@ class Servers:
 
     async def postgresql(self) -> PostgreSQLServer:
         return await self._fleet.postgresql()
+
+    async def mongodb(self) -> MongoDBServer:
+        return await self._fleet.mongodb()
 
     async def sql(self, name: str) -> SQLServer:
         server: Server = await self._fleet.get(name)

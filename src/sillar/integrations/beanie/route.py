@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,7 @@ from sillar.context import current_deadline, time_left
 from sillar.current import joined_transaction
 from sillar.engines.connection import DriverConnection
 from sillar.engines.mongodb.client import MongoDBClient
-from sillar.engines.mongodb.routed import Work, drive, drive_to_end, guest
+from sillar.engines.mongodb.routed import Driven, Work, drive_to_end, guest
 from sillar.errors import DatabaseError
 from sillar.execution import Executor, Transaction
 from sillar.execution.execution import Execution
@@ -28,23 +28,6 @@ class Failed:
     def __init__(self, command: DocumentCommand, in_transaction: bool) -> None:
         self.collection, self.safe_to_retry = command.collection, command.is_read
         self.in_transaction = in_transaction
-
-
-class _Driven:
-    """The operation of an execution: one command of the driver's. Remembers the driver's own error."""
-
-    __slots__ = ("_work", "failure")
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self.failure: BaseException | None = None
-
-    async def __call__(self, connection: DriverConnection[Any], execution: Execution) -> Any:
-        try:
-            return await drive(connection, execution.statement, self._work, execution.timeout_seconds)
-        except DatabaseError as error:
-            self.failure = error.__cause__ or error.__context__
-            raise
 
 
 class BeanieRoute:
@@ -89,8 +72,8 @@ class BeanieRoute:
     async def execute(self, command: DocumentCommand, work: Work, connection: DriverConnection[Any] | None) -> Any:
         """Send a command down the pipeline. Observers see errors of Sillar's; the caller gets the driver's own."""
         timeout_seconds = time_left(None) if current_deadline() is not None else None
-        driven = _Driven(work)
-        execution = Execution(self._executor.name, driven, command, (), timeout_seconds, connection)
+        driven = Driven(work)
+        execution = Execution(self._executor.name, _run, command, (), timeout_seconds, connection, driven)
         try:
             return await self._executor.execute(execution)
         except DatabaseError:
@@ -135,16 +118,22 @@ class CursorHold:
         self._transaction, self._leased = transaction, leased
         self.session: Any = connection.session  # type: ignore[attr-defined]  # MongoDB's has one
 
-    async def run(self, command: DocumentCommand, work: Work) -> Any:
+    def run(self, command: DocumentCommand, work: Work) -> Awaitable[Any]:
         """Raises UsageError after the end of the transaction, or in another task."""
         if self._transaction is not None:
             self._transaction.check_task()
-        return await self._route.execute(command, work, self._connection)
+        return self._route.execute(command, work, self._connection)
 
-    async def finish(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    async def finish(self, work: Work) -> None:
         await drive_to_end(self._route.client, work)
 
     def release(self) -> None:
         leased, self._leased = self._leased, False
         if leased:
             self._route.release(self._connection)
+
+
+def _run(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """The command of the payload."""
+    driven: Driven = execution.payload
+    return driven.run(connection, execution.statement, execution.timeout_seconds)
