@@ -86,6 +86,8 @@ class ModelBinding(Generic[T]):
     into: Any = None
     make: MakeInstances | None = None
     entity: bool = False
+    narrowed: WeakKeyDictionary[Any, Any] = dataclasses.field(default_factory=WeakKeyDictionary, repr=False)
+    """Owned by the builder: the step that reads only the columns of a class, by that class."""
 
     @property
     def table(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
@@ -14,11 +13,12 @@ from sqlalchemy.sql.expression import SQLColumnExpression
 from sillar.capabilities import Capability
 from sillar.errors import UsageError
 from sillar.query import ordering
-from sillar.query.binding import ModelBinding, binding_of, checked_name, record_annotations, unknown_column
+from sillar.query.binding import ModelBinding, binding_of, checked_name
 from sillar.query.column import Columns
 from sillar.query.composed import Composed
 from sillar.query.condition import Condition
 from sillar.query.joining import join_part
+from sillar.query.narrowing import narrowed_to
 from sillar.query.operands import check_condition
 from sillar.query.paging import Page, Pager
 from sillar.query.parts import QueryPart, clause, composed, counted
@@ -149,23 +149,14 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
         Raises:
             UsageError: a field without a default names no column.
         """
-        builder: QueryBuilder[Any] = self
-        if self._selected is None:
-            fields = record_annotations(kind) if isinstance(kind, type) else None
-            if fields is not None:
-                builder = self.select(*self._fields_of(kind, fields))
-        builder = builder._copy()
+        builder: QueryBuilder[Any] = self._copy()
+        if self._selected is None and isinstance(kind, type):
+            step, chosen = narrowed_to(self._binding, kind)
+            if step is not None:
+                builder.query_parts.append(step)
+                builder._selected = chosen
         builder._into = kind
         return builder
-
-    def _fields_of(self, kind: type[Any], fields: Mapping[str, Any]) -> list[str]:
-        known = [name for name in fields if name in self._binding.columns]
-        for name in fields:
-            if name not in self._binding.columns and not _has_default(kind, name):
-                raise UsageError(f"{kind.__name__}.{name}: {unknown_column(name, self._binding)}")
-        if not known:
-            raise UsageError(f"no field of {kind.__name__} is a column of {self._binding.name}; select() what it needs")
-        return known
 
     def distinct(self) -> QueryBuilder[T]:
         """Drop rows that are equal to another one."""
@@ -434,14 +425,3 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
         return (
             f"<QueryBuilder of {self._binding.name}: {', '.join(each.kind for each in self.query_parts) or 'all rows'}>"
         )
-
-
-def _has_default(kind: type[Any], name: str) -> bool:
-    fields = getattr(kind, "model_fields", None)
-    if fields is not None:
-        return not fields[name].is_required()
-    if hasattr(kind, "__struct_fields__"):
-        missing = len(kind.__struct_fields__) - len(kind.__struct_defaults__)
-        return bool(kind.__struct_fields__.index(name) >= missing)
-    field = kind.__dataclass_fields__[name]
-    return bool(field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger
 from sqlalchemy.sql.cache_key import NO_CACHE
-from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ClauseElement
 from sqlalchemy.sql.visitors import anon_map
 
 from sillar.errors import ParameterError, UsageError
@@ -18,6 +18,7 @@ Apply = Callable[[Any], Any]
 """One step on a SQLAlchemy statement: takes one, returns the next."""
 
 _COUNT_MAX: Final = 2**63 - 1
+_COUNT_TYPE: Final = BigInteger()  # one for all: the key of a type is worked out once per instance
 
 
 class QueryPart:
@@ -45,6 +46,8 @@ def clause(expression: Any) -> ClauseElement:
     Raises:
         UsageError: it is none.
     """
+    if type(expression) is BinaryExpression:  # what most conditions are
+        return expression
     element = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
     if not isinstance(element, ClauseElement):
         raise UsageError(
@@ -66,7 +69,7 @@ def counted(kind: str, number: int | BindParameter[Any]) -> QueryPart:
         if type(number) is not int or not 0 <= number <= _COUNT_MAX:
             shown = number if isinstance(number, int) else type(number).__name__
             raise ParameterError(f"{kind} takes a whole number from 0 to 2^63 - 1, not {str(shown)[:40]}")
-        bind = BindParameter(None, number, type_=BigInteger(), unique=True)
+        bind = BindParameter(None, number, type_=_COUNT_TYPE, unique=True)
     return QueryPart(kind, (bind,), lambda statement: getattr(statement, kind)(bind))
 
 
