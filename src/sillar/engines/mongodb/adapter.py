@@ -32,6 +32,7 @@ _PRESENT: Final = (
     Capability.TRANSACTIONS,
     Capability.REPEATABLE_READ,
     Capability.CHECK_CONSTRAINTS,
+    Capability.RETURNING,
     Capability.ARRAYS,
     Capability.NATIVE_UUID,
     Capability.NATIVE_JSON,

@@ -29,7 +29,7 @@ def binary(operator: Any, left: Expression, right: Expression, given: Any) -> Ex
     """
     left, right = settled(left, right), settled(right, left)
     kinds = {left.kind, right.kind}
-    if operator is operators.concat_op or (operator is operators.add and kinds <= {Kind.TEXT, Kind.UNKNOWN}):
+    if operator is operators.concat_op:
         return _concatenated(left, right)
     if kinds & {Kind.DATETIME, Kind.INTERVAL}:
         return _of_times(operator, left, right)

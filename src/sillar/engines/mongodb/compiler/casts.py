@@ -50,8 +50,8 @@ def cast(visitor: ValueVisitor, element: Any) -> Expression:
     target = element.type
     kind = kind_of(target)
     inner = visitor.of(element.clause)
-    if inner.slot is not None or inner.kind is Kind.UNKNOWN:
-        inner = settled(inner._replace(kind=Kind.UNKNOWN), Expression(NULL, kind, target)) if inner.slot else inner
+    if inner.kind is Kind.UNKNOWN:
+        inner = settled(inner, Expression(NULL, kind, target))
         return _sized(Expression(inner.code, kind, target, None, inner.slot), target)
     return _sized(Expression(converted(inner, kind), kind, target, known=inner.known), target)
 

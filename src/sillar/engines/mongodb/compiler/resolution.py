@@ -114,7 +114,14 @@ def signature(element: Any) -> Any:
     generated = plain(element)._generate_cache_key()
     if generated is None:
         return id(element)
-    return generated.key, tuple(bind.key for bind in generated.bindparams)
+    return generated.key, tuple(_original(bind).key for bind in generated.bindparams)
+
+
+def _original(bind: Any) -> Any:
+    """The parameter that SQLAlchemy's copies were made of."""
+    while bind._is_clone_of is not None:
+        bind = bind._is_clone_of
+    return bind
 
 
 def clones_of(bind: BindParameter[Any]) -> frozenset[Any]:
