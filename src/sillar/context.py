@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
@@ -22,6 +22,24 @@ current_correlation_id = _correlation_id.get
 
 current_deadline = _deadline.get
 """The deadline of this context as a ``time.monotonic()`` instant in seconds, or None."""
+
+
+_separations: list[Callable[[], Hashable]] = []
+
+
+def separate_by(value: Callable[[], Hashable]) -> None:
+    """Keep work of contexts apart in which ``value()`` differs: it is never done together. A registry for policies.
+
+    Args:
+        value: asked in the context of each caller; cheap.
+    """
+    _separations.append(value)
+
+
+def coalescing_key() -> tuple[Hashable, ...]:
+    """What has to be equal in two contexts for their work to be done together: tenant, role, whatever decides what a
+    caller may see. The correlation id and the deadline may differ."""
+    return tuple([value() for value in _separations])
 
 
 @contextmanager
@@ -49,6 +67,20 @@ def deadline(seconds: float) -> Iterator[float]:
     token = _deadline.set(instant)
     try:
         yield instant
+    finally:
+        _deadline.reset(token)
+
+
+@contextmanager
+def shared_deadline(instant: float | None) -> Iterator[None]:
+    """Run the block, which serves several callers, until the latest of their deadlines; each keeps its own time.
+
+    Args:
+        instant: on the ``time.monotonic()`` scale; None: one of them waits without a limit.
+    """
+    token = _deadline.set(instant)
+    try:
+        yield
     finally:
         _deadline.reset(token)
 

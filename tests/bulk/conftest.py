@@ -28,7 +28,7 @@ async def open_place(fleet: ServerFleet, tmp_path: Path) -> AsyncIterator[Callab
             config = DatabaseConfig.from_url(url, overrides={"connection_pools": pool})
             manager = await stack.enter_async_context(DatabaseManager(config))
             kind = DocumentPlace if engine == "mongodb" else Place
-            place = kind(manager, engine, f"bulk_{next(_numbers)}")
+            place = kind(manager, engine, f"bulk_{next(_numbers)}", url)
             await place.create()
             stack.push_async_callback(place.drop)
             return place

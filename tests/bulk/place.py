@@ -12,7 +12,8 @@ COLUMNS = ["id", "name", "qty"]
 class Place:
     """A table: ``id`` is its key, ``name`` is unique, ``qty`` may not be negative."""
 
-    def __init__(self, manager: DatabaseManager, engine: str, table: str) -> None:
+    def __init__(self, manager: DatabaseManager, engine: str, table: str, url: str) -> None:
+        self.url = url
         self.manager, self.engine, self.table = manager, engine, table
         self.session: DatabaseSession = manager.session()
 
@@ -28,13 +29,12 @@ class Place:
         await self.manager.session().execute(f"DROP TABLE IF EXISTS {self.table}")
 
     async def rows(self) -> dict[int, tuple[Any, Any]]:
-        found = await self.manager.session().fetch_all(f"SELECT id, name, qty FROM {self.table}")
-        return {row["id"]: (row["name"], row["qty"]) for row in found}
+        return await self.rows_within(self.manager.session())
 
-    @property
-    def unfit(self) -> Any:
-        """A value that the column ``qty`` does not take."""
-        return object()
+    async def rows_within(self, session: DatabaseSession | None = None) -> dict[int, tuple[Any, Any]]:
+        """What the session of this place sees."""
+        found = await (session or self.session).fetch_all(f"SELECT id, name, qty FROM {self.table}")
+        return {row["id"]: (row["name"], row["qty"]) for row in found}
 
 
 class DocumentPlace(Place):

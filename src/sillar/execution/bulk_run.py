@@ -170,9 +170,10 @@ class BulkRun:
         count = len(self._write.columns)
         if set(map(len, rows)) != {count}:
             index = next(index for index, row in enumerate(rows) if len(row) != count)
-            raise self._blamed(
-                ParameterError(f"a row has {len(rows[index])} values for {count} columns"), batch.number(index)
-            )
+            number = batch.number(index)
+            error = ParameterError(f"row {number} has {len(rows[index])} values for {count} columns")
+            error.row_number = number
+            raise error
         if self._key_of is not None:
             self._keep_each_key_once(batch)
         return batch
@@ -313,6 +314,8 @@ class BulkRun:
             self._written = self._affected = self._batches = 0
         if isinstance(error, DatabaseError):
             error.bulk_report = self._report()
+            if self._written or not isinstance(self._rows, Sequence):  # or the rows are consumed
+                error.safe_to_retry = False
         elif self._written:
             error.add_note(f"{self._written} rows in {self._batches} batches were written before, and stay")
 

@@ -50,12 +50,16 @@ class KeyedReader:
         read: the read; of its columns those that nobody asked for come last.
         wanted: the columns asked for; None: all.
         into: what rows become.
+
+    Attributes:
+        fits: the columns of the last result can be made into it, whatever the values of a row are.
     """
 
-    __slots__ = ("_into", "_key_of", "_key_shape", "_read", "_wanted")
+    __slots__ = ("_into", "_key_of", "_key_shape", "_read", "_wanted", "fits")
 
     def __init__(self, read: KeyedRead, wanted: tuple[str, ...] | None, into: Any) -> None:
         self._read, self._wanted, self._into = read, wanted, into
+        self.fits = True
         self._key_shape: RowShape | None = None
         self._key_of: Any = None
 
@@ -111,8 +115,15 @@ class KeyedReader:
             return {}
         if shape is not self._key_shape:
             self._key_of, self._key_shape = self._getter(shape), shape
-        made = row_maker(shape, self._into).many(rows) if self._is_as_wanted(shape) else self._narrowed(shape, rows)
-        found = dict(zip(map(self._key_of, rows), made, strict=True))
+        as_wanted = self._wanted is None or self._wanted == self._read.columns
+        self.fits = False
+        made = self._made(shape, rows) if as_wanted else self._narrowed(shape, rows)
+        try:
+            found = dict(zip(map(self._key_of, rows), made, strict=True))
+        except TypeError:
+            raise ResultError(
+                f"a row of {self._read.table} has a list or a document as {', '.join(self._read.key)}: that is no key"
+            ) from None
         if len(found) != len(rows):
             raise ResultError(
                 f"two rows of {self._read.table} have the same {', '.join(self._read.key)}, so that is no key; use"
@@ -127,9 +138,10 @@ class KeyedReader:
             return lambda row: get(row[0])
         return itemgetter(*[shape.columns.index(name) for name in names])
 
-    def _is_as_wanted(self, shape: RowShape) -> bool:
-        """Whether rows have no more columns than were asked for, or whatever they become does not mind."""
-        return self._wanted is None or self._wanted == self._read.columns
+    def _made(self, shape: RowShape, rows: Sequence[Any]) -> list[Any]:
+        maker = row_maker(shape, self._into)
+        self.fits = True
+        return maker.many(rows)
 
     def _narrowed(self, shape: RowShape, rows: Sequence[Any]) -> list[Any]:
         assert self._wanted is not None
@@ -137,9 +149,9 @@ class KeyedReader:
         if isinstance(shape, DocumentShape):
             extra = set(self._read.key) - set(self._wanted)
             rows = [({name: value for name, value in row[0].items() if name not in extra},) for row in rows]
-            return row_maker(shape, self._into).many(rows)
+            return self._made(shape, rows)
         narrow = RowShape(shape.columns[:count], shape.native, shape.decimals)
-        return row_maker(narrow, self._into).many([row[:count] for row in rows])
+        return self._made(narrow, [row[:count] for row in rows])
 
     # --- keys that the server takes for equal and Python does not ---
 
@@ -159,7 +171,7 @@ class KeyedReader:
         A UUID stored as text is told by its text; for what is left the server is asked key by key.
         """
         known = set(asked)
-        strangers = {str(key): row for key, row in rows.items() if key not in known}
+        strangers = {str(key): row for key, row in rows.items() if key not in known}  # until they are told apart
         folded = {_folded(key) for key in rows if _has_text(key)}
         found: dict[Any, Any] = {}
         left = []
@@ -171,8 +183,9 @@ class KeyedReader:
                 left.append(key)
             else:
                 found[key] = row
+        is_foreign = any(key not in known and not _has_text(key) for key in rows)
         for key in left:
-            if (_folded(key) in folded) if _has_text(key) else strangers:
+            if _folded(key) in folded if _has_text(key) and not is_foreign else strangers:
                 for row in (await self._rows(statements, [key], timeout_seconds)).values():
                     found[key] = row
         return found
