@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.integrations.tortoise.conftest import Library
+from tests.integrations.tortoise.conftest import MODELS, Library
 from tests.integrations.tortoise.library import Author, Binding, Book, Every, Seat, Shelf, Tag
 from tortoise.connection import get_connection
-from tortoise.exceptions import DoesNotExist, IntegrityError, OperationalError, UnSupportedError
+from tortoise.exceptions import DBConnectionError, DoesNotExist, IntegrityError, OperationalError, UnSupportedError
 from tortoise.expressions import F, Q, RawSQL
 from tortoise.functions import Count
 from tortoise.query_utils import Prefetch
 
+from sillar import errors
 from sillar.errors import ForeignKeyViolationError, StatementError, UniqueViolationError
+from sillar.integrations.tortoise.errors import translated
 
 EVERYTHING: dict[str, Any] = {
     "small": -7,
@@ -175,5 +177,46 @@ async def test_nothing_of_tortoises_own_is_opened(library: Library) -> None:
     assert client is library.orm.client
     assert getattr(client, "_pool", None) is None
     assert client._connection is None
+    if library.engine == "postgresql":  # the stock client requires the method; it connects nothing
+        assert await client.create_pool() is None
+    await client.create_connection(with_db=True)
+    await client._expire_connections()
+    await client._close()
+    await client.execute_many("never sent", [])
     await client.close()
     assert await Author.all().count() == 1  # there was nothing to close
+
+
+async def test_without_time_zones(library: Library) -> None:
+    await library.orm.close()
+    try:
+        await library.orm.open(MODELS, use_tz=False)
+        moment = datetime(2026, 11, 26, 15, 4, 5)
+        made = await Every.create(moment=moment)
+        assert (await Every.get(id=made.id)).moment == moment
+        if library.engine in ("mysql", "mariadb"):  # as the stock client: the wall time of whatever zone
+            made = await Every.create(moment=moment.replace(tzinfo=timezone(timedelta(hours=5))))
+            assert (await Every.get(id=made.id)).moment == moment
+    finally:
+        await library.orm.open(MODELS)  # Tortoise keeps this in the environment
+
+
+def test_errors_of_all_kinds_are_of_both_kinds() -> None:
+    refused = errors.ConnectError("nobody there").at(database="default", node="nowhere:1")
+    refused.add_note("besides")
+    twin = translated(refused)
+    assert isinstance(twin, DBConnectionError)
+    assert isinstance(twin, errors.ConnectError)
+    assert (str(twin), twin.node, twin.safe_to_retry, twin.__notes__) == (
+        "nobody there",
+        "nowhere:1",
+        True,
+        ["besides"],
+    )
+    assert type(translated(errors.ConnectError("again"))) is type(twin)
+    assert translated(twin) is twin
+    lost = translated(errors.ConnectionLostError("gone", safe_to_retry=True))
+    assert isinstance(lost, OperationalError)
+    assert isinstance(lost, ConnectionError)
+    misused = errors.UsageError("not so")
+    assert translated(misused) is misused
