@@ -30,6 +30,7 @@ class Capability(StrEnum):
     FOREIGN_KEYS = "foreign keys"
     CHECK_CONSTRAINTS = "check constraints"
     RETURNING = "RETURNING"
+    UPDATE_RETURNING = "RETURNING of an UPDATE"
     COPY = "COPY in and out"
     ARRAYS = "array columns"
     NATIVE_UUID = "uuid columns"

@@ -30,6 +30,7 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy import Enum as EnumType
+from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from sillar.errors import UsageError
@@ -98,9 +99,8 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Any) -> TypeEngine[Any]:
-        chosen: TypeEngine[Any] = dialect.type_descriptor(
-            String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
-        )
+        kind = String(32) if dialect.name == "sqlite" else mysql.DATETIME(fsp=6)
+        chosen: TypeEngine[Any] = dialect.type_descriptor(kind)
         return chosen
 
     def process_bind_param(self, value: Any, dialect: Any) -> Any:

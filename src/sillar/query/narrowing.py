@@ -25,7 +25,7 @@ def narrowed_to(binding: ModelBinding[Any], kind: type[Any]) -> Narrowed:
     return found
 
 
-def _narrowed(binding: ModelBinding[Any], kind: type[Any]) -> Narrowed:
+def _narrowed(binding: ModelBinding[Any], kind: Any) -> Narrowed:
     fields = record_annotations(kind)
     if fields is None:
         return None, None

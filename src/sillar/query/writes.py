@@ -13,6 +13,7 @@ from sqlalchemy import JSON, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.sql.expression import SQLColumnExpression
 
+from sillar.capabilities import Capability
 from sillar.errors import ParameterError, UsageError
 from sillar.query.binding import ModelBinding, plain, record_annotations, unknown_column
 from sillar.query.composed import Composed
@@ -91,6 +92,13 @@ class WriteQuery(Terminals[T], Generic[T]):
     def entity_statement(self) -> Any:
         """The statement that an ``AsyncSession`` runs."""
         return self.statement
+
+    def needs(self) -> list[tuple[Capability, str]]:
+        if self._returning is None:
+            return []
+        if self._head[0] == "update":
+            return [(Capability.UPDATE_RETURNING, "read the rows by their key, before or after, in one transaction")]
+        return [(Capability.RETURNING, "read the rows by their key afterwards, in one transaction")]
 
     def _built(self) -> Any:
         statement = self._build()

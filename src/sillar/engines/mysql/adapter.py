@@ -38,6 +38,7 @@ _ABSENT: Final = frozenset(
         Capability.TRANSACTIONAL_DDL,
         Capability.DEFERRED_CONSTRAINTS,
         Capability.COPY,
+        Capability.UPDATE_RETURNING,
         Capability.ARRAYS,
         Capability.NATIVE_TIME_ZONE,
         Capability.NAN,

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.mysql.asyncmy import MySQLDialect_asyncmy
 from sqlalchemy.schema import Column
 from sqlalchemy.sql import operators, sqltypes
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.elements import BindParameter, UnaryExpression
 
 from sillar.engines.connection import NATIVE_EVERYWHERE, PlannedShape
 from sillar.engines.mysql.values import DECIMALS, encode_parameters
@@ -27,6 +27,7 @@ _SCALARS: Final = frozenset(
 _COMPARISONS: Final = frozenset(
     {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge, operators.like_op}
 )
+_DIRECTIONS: Final = frozenset({operators.asc_op, operators.desc_op})
 _SAME_IN_BINARY: Final = (
     sqltypes.Integer,
     sqltypes.String,
@@ -59,6 +60,20 @@ class PlanSQLCompiler(_Compiler):  # type: ignore[misc]  # another class from on
         self._note(select._limit_clause)
         self._note(select._offset_clause)
         return str(super().limit_clause(select, **kwargs))
+
+    def visit_nulls_first_op_unary_modifier(self, element: Any, operator: Any, **kwargs: Any) -> str:
+        """``ORDER BY column NULLS FIRST``, which neither has: by whether there is a value, then by the value."""
+        return self._placed(element.element, "IS NOT NULL", **kwargs)
+
+    def visit_nulls_last_op_unary_modifier(self, element: Any, operator: Any, **kwargs: Any) -> str:
+        """``ORDER BY column NULLS LAST``."""
+        return self._placed(element.element, "IS NULL", **kwargs)
+
+    def _placed(self, key: Any, test: str, **kwargs: Any) -> str:
+        value = key
+        while isinstance(value, UnaryExpression) and value.modifier in _DIRECTIONS:
+            value = value.element
+        return f"{self.process(value.self_group(), **kwargs)} {test}, {self.process(key, **kwargs)}"
 
     def _note(self, element: Any) -> None:
         if isinstance(element, BindParameter) and not element.expanding:

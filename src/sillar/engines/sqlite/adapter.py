@@ -38,6 +38,7 @@ _PRESENT: Final = (
     Capability.FOREIGN_KEYS,
     Capability.CHECK_CONSTRAINTS,
     Capability.RETURNING,
+    Capability.UPDATE_RETURNING,
     Capability.NUL_IN_TEXT,
     Capability.ONLINE_BACKUP,
     Capability.DRIVER_POOL,

@@ -281,6 +281,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
         capabilities = self._source.capabilities.named(f"SQLite {sqlite3.sqlite_version}")
         if sqlite3.sqlite_version_info < (3, 35):
             capabilities = capabilities.without(Capability.RETURNING, "it came with SQLite 3.35")
+            capabilities = capabilities.without(Capability.UPDATE_RETURNING, "it came with SQLite 3.35")
         return NodeStatus(sqlite3.sqlite_version, NodeRole.PRIMARY, read_only, capabilities, self.address)
 
     async def close(self) -> None:
