@@ -53,11 +53,13 @@ async def hints_of(query: Terminals[Any], session: Statements, params: Mapping[s
     composed = query.composed()
     blocks = blocks_of(composed.build())
     explanation = await session.explain(composed, params, prefer_indexes=True)
+    unbounded = bool(blocks) and _may_be_unbounded(blocks[0])
+    if not unbounded and not any(_is_suspect(scan) for scan in explanation.scans):
+        return []
     tables = await _live(session, blocks)
     found = index_hints(explanation, blocks, tables)
-    if blocks and not blocks[0].is_write:
-        unbounded = _unbounded(blocks[0], tables)
-        found += [unbounded] if unbounded is not None else []
+    if unbounded and not _has_key(blocks[0], tables):
+        found.append(_unbounded(blocks[0]))
     return found
 
 
@@ -65,6 +67,11 @@ async def _live(session: Statements, blocks: Sequence[Block]) -> dict[str, LiveT
     names = list(dict.fromkeys((use.table, use.schema) for block in blocks for use in block.uses))
     live = await session.live_tables(names)
     return {name: table for (name, _), table in zip(names, live, strict=True) if table is not None}
+
+
+def _is_suspect(scan: Scan) -> bool:
+    """Whether the indexes have to be looked at to judge it."""
+    return scan.kind != "other" and not (scan.kind == "key" and scan.candidates is None)
 
 
 # --- indexes ---------------------------------------------------------------------------------------------------------
@@ -98,13 +105,11 @@ def _uses(scan: Scan, blocks: Sequence[Block]) -> Iterable[tuple[Block, TableUse
 
 
 def _index_hint(scan: Scan, block: Block, use: TableUse, indexes: Sequence[LiveIndex]) -> Hint | None:
-    if scan.kind in ("key", "other"):
+    if scan.kind == "other":
         return None
     selective = [each for each in use.predicates if each.selective and (scan.repeated or not each.joins)]
-    if scan.narrowed:
-        entered = _entered(scan, use, indexes)
-        if entered:
-            return None
+    if scan.narrowed and _entered(scan, use, indexes):
+        return None
     if selective and not _served(use, selective, indexes, scan):
         return _no_index(use, selective, block)
     if not selective and block.limited and use.sorts and scan.sorts and not _in_order(use, indexes):
@@ -117,15 +122,16 @@ def _entered(scan: Scan, use: TableUse, indexes: Sequence[LiveIndex]) -> bool:
     names = (scan.index or "").split("+")
     leading = {index.name: index.columns[0] for index in indexes if index.columns}
     asked = {column for each in use.predicates for column in each.columns}
-    return all(name not in leading or leading[name] == "" or leading[name] in asked for name in names)
+    return not asked or all(leading.get(name, "") in {"", *asked} for name in names)
 
 
 def _served(use: TableUse, predicates: Sequence[Predicate], indexes: Sequence[LiveIndex], scan: Scan) -> bool:
     """Whether an index would serve that the engine has left aside, because the table is small or most rows match.
 
-    Only where it has named it: what it does not even consider does not serve.
+    Where it says which ones it has considered, another one does not serve.
     """
-    considered = [index for index in indexes if index.name in scan.candidates]
+    candidates = scan.candidates
+    considered = [each for each in indexes if not each.partial and (candidates is None or each.name in candidates)]
     return any(_serves(each, considered) for each in predicates)
 
 
@@ -190,10 +196,12 @@ def _no_order(use: TableUse) -> Hint:
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def _unbounded(block: Block, tables: Mapping[str, LiveTable]) -> Hint | None:
-    """Whether the statement gives as many rows as there are."""
-    if block.limited or block.aggregated or not block.uses:
-        return None
+def _may_be_unbounded(block: Block) -> bool:
+    return bool(block.uses) and not (block.limited or block.aggregated or block.is_write)
+
+
+def _has_key(block: Block, tables: Mapping[str, LiveTable]) -> bool:
+    """Whether a unique key is looked up in one of the tables."""
     for use in block.uses:
         asked = frozenset(
             column
@@ -203,7 +211,11 @@ def _unbounded(block: Block, tables: Mapping[str, LiveTable]) -> Hint | None:
         )
         live = tables.get(use.table)
         if live is not None and live.is_unique(asked):
-            return None
+            return True
+    return False
+
+
+def _unbounded(block: Block) -> Hint:
     names = ", ".join(use.named for use in block.uses)
     return Hint(
         "unbounded rows",

@@ -157,9 +157,9 @@ def _collect(element: Any, source: _From) -> None:
         if element.onclause is not None:
             source.conditions.append(element.onclause)
     elif isinstance(element, Alias) and isinstance(element.element, Table):
-        source.tables[element] = (element.element, str(element.name))
+        source.tables[_plain(element)] = (element.element, str(element.name))
     elif isinstance(element, Table):
-        source.tables[element] = (element, str(element.name))
+        source.tables[_plain(element)] = (element, str(element.name))
 
 
 def _uses(source: _From, conditions: Sequence[Any], keys: Sequence[SortKey]) -> tuple[TableUse, ...]:
@@ -274,9 +274,13 @@ def _column(element: Any, owner: Any) -> str | None:
 
 
 def _owner(column: Any) -> Any:
-    """The table or alias of a column, whatever an ORM has noted on it."""
-    table = getattr(column, "table", None)
-    return table._deannotate() if table is not None and hasattr(table, "_deannotate") and table._annotations else table
+    """The table or alias of a column."""
+    return _plain(getattr(column, "table", None))
+
+
+def _plain(table: Any) -> Any:
+    """Without what an ORM has noted on it."""
+    return table._deannotate() if getattr(table, "_annotations", None) else table
 
 
 def _owners(element: Any) -> set[Any]:
