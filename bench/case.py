@@ -63,10 +63,11 @@ class Case:
 def all_cases() -> list[Case]:
     """Every case, in the order of the report."""
     from bench.macro import codeatlas, http
-    from bench.micro import beanie, builder, mysql, pool, postgresql, sqlalchemy, sqlite, target, tortoise
+    from bench.micro import beanie, builder, bulk, mysql, pool, postgresql, sqlalchemy, sqlite, target, tortoise
 
     found: list[Case] = []
-    for module in (postgresql, builder, sqlite, mysql, pool, tortoise, target, sqlalchemy, beanie, http, codeatlas):
+    drivers = (postgresql, bulk, builder, sqlite, mysql, pool)
+    for module in (*drivers, tortoise, target, sqlalchemy, beanie, http, codeatlas):
         found.extend(module.CASES)
     return found
 

@@ -39,7 +39,7 @@ def separate_by(value: Callable[[], Hashable]) -> None:
 def coalescing_key() -> tuple[Hashable, ...]:
     """What has to be equal in two contexts for their work to be done together: tenant, role, whatever decides what a
     caller may see. The correlation id and the deadline may differ."""
-    return tuple([value() for value in _separations])
+    return tuple([value() for value in _separations]) if _separations else ()
 
 
 @contextmanager

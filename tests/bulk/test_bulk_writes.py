@@ -24,10 +24,11 @@ async def test_an_upsert_inserts_and_updates(place: Place) -> None:
     rows = [(number, f"new {number}", 100 + number) for number in range(5, 2505)]
     report = await place.session.bulk_upsert(place.table, COLUMNS, iter(rows), key="id", batch_rows=1000)
     assert (report.rows_seen, report.rows_written, report.rows_affected) == (2500, 2500, 2500)
-    assert report.batches_written == 3 and report.duration_seconds > 0
+    assert report.batches_written == 3
+    assert report.duration_seconds > 0
     found = await place.rows()
     assert len(found) == 2505
-    assert found[4] == ("n4", 4) and found[5] == ("new 5", 105) and found[2504] == ("new 2504", 2604)
+    assert (found[4], found[5], found[2504]) == (("n4", 4), ("new 5", 105), ("new 2504", 2604))
 
 
 async def test_an_upsert_sets_the_columns_that_were_asked_for(place: Place) -> None:
@@ -73,7 +74,8 @@ async def test_an_update_changes_rows_that_are_there_and_inserts_none(place: Pla
     again = await place.session.bulk_update(place.table, ["id", "qty"], [(3, 30), (4, 41), (9999, 1)], key="id")
     assert again.rows_affected == 2  # found, changed or not
     found = await place.rows()
-    assert len(found) == 1500 and found[3] == ("n3", 30) and found[4] == ("n4", 41) and found[1499] == ("n1499", 14990)
+    assert len(found) == 1500
+    assert (found[3], found[4], found[1499]) == (("n3", 30), ("n4", 41), ("n1499", 14990))
 
 
 async def test_an_update_by_several_columns(place: Place) -> None:

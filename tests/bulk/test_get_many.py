@@ -10,6 +10,7 @@ import pytest
 from tests.bulk.place import COLUMNS, Place
 
 from sillar.errors import DatabaseError, ParameterError, ResultError
+from sillar.query.bulk import KeyedRead
 
 
 class Item(msgspec.Struct):
@@ -67,8 +68,6 @@ async def test_keys_of_several_columns(place: Place) -> None:
 async def test_one_text_serves_lists_of_many_lengths(sql_place: Place) -> None:
     place = await filled(sql_place, 40)
     bind = place.manager.executor().adapter.bind_keys
-    from sillar.query.bulk import KeyedRead
-
     read = KeyedRead(place.table, ("id",), ("id",))
     texts = {bind(read, list(range(count)))[0].source for count in range(17, 33)}
     assert len(texts) == 1
@@ -101,7 +100,7 @@ async def test_a_list_is_no_key(open_place: Any) -> None:
 async def test_a_column_that_is_not_there(sql_place: Place) -> None:
     place = sql_place
     for options in ({"key": "ident"}, {"columns": ["nome"]}):
-        with pytest.raises(DatabaseError, match="ident|nome"):
+        with pytest.raises(DatabaseError, match=r"ident|nome"):
             await place.session.get_many(place.table, [1], **options)
 
 
