@@ -158,6 +158,10 @@ class DatabaseAdapter(ABC):
         """
         return self.plans.plan(statement)
 
+    def rendered(self, bound: Any, args: Sequence[Any]) -> str:
+        """What is sent for a statement that :meth:`bind` gave: SQL with the driver's placeholders, or a command."""
+        return str(getattr(bound, "text", bound).sql)
+
     @property
     def explainer(self) -> Explainer:
         """Asks the engine for plans of statements."""

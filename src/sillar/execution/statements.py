@@ -116,6 +116,11 @@ class Statements(BulkVerbs, InspectionVerbs):
         execution.connection = await self._open_connection()
         return await self._executor.execute(execution)
 
+    def rendered(self, statement: Statement, params: Parameters = None) -> str:
+        """What would be sent: SQL with the driver's placeholders, or a command of a document database. Nothing is."""
+        adapter = self._executor.adapter
+        return adapter.rendered(*adapter.bind(statement, params))
+
     async def execute(
         self, statement: Statement, params: Parameters = None, *, timeout_seconds: float | None = None
     ) -> QueryResult:
@@ -133,9 +138,7 @@ class Statements(BulkVerbs, InspectionVerbs):
     def _result(self, reply: Any, bound: Any, seconds: float) -> QueryResult:
         lane = getattr(bound, "lane", None)
         reason = bound.lane_reason if lane is Lane.SLOW else None
-        return QueryResult(
-            reply, database=self._executor.name, duration_seconds=seconds, lane=lane, lane_reason=reason
-        )
+        return QueryResult(reply, database=self._executor.name, duration_seconds=seconds, lane=lane, lane_reason=reason)
 
     @overload
     async def fetch_all(

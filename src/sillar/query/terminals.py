@@ -166,6 +166,11 @@ class Terminals(Generic[T]):
         ready: Statements = self._ready(session)
         return await ready.execute(self.composed(), params, timeout_seconds=timeout_seconds)
 
+    def rendered(self, session: Statements | None = None, *, params: Mapping[str, Any] | None = None) -> str:
+        """What would be sent: SQL with the driver's placeholders, or a command of a document database."""
+        ready: Statements = self._ready(session)
+        return ready.rendered(self.composed(), params)
+
     async def explain(
         self,
         session: Statements | None = None,

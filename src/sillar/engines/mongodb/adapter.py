@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
+import bson
+from bson.json_util import RELAXED_JSON_OPTIONS, dumps
 from pymongo import AsyncMongoClient
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -16,10 +18,12 @@ from sillar.engines.mongodb.arguments import checked
 from sillar.engines.mongodb.bulk import keyed_command
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.compiler import DocumentPlanCompiler
+from sillar.engines.mongodb.compiler.plan import CommandPlan
 from sillar.engines.mongodb.connection import MongoDBConnection
 from sillar.engines.mongodb.explain import MongoDBExplainer
 from sillar.engines.mongodb.schema import MongoDBCatalogue
 from sillar.engines.mongodb.source import MongoDBSource
+from sillar.engines.mongodb.values import CODEC
 from sillar.errors import ConfigurationError, ConfigurationFault
 from sillar.query.bulk import KeyedRead
 from sillar.query.composed import Composed
@@ -105,6 +109,13 @@ class MongoDBAdapter(DatabaseAdapter):
     @property
     def catalogue(self) -> MongoDBCatalogue:
         return MongoDBCatalogue(self)
+
+    def rendered(self, bound: Any, args: Sequence[Any]) -> str:
+        """A command as the shell of MongoDB writes it, with its values in extended JSON."""
+        arguments: Any = args[0] if isinstance(bound, CommandPlan) else checked(bound, args[0] if args else None)
+        shown = arguments["pipeline"] if set(arguments) == {"pipeline"} else dict(arguments)
+        plain = bson.decode(bson.encode({"shown": shown}, codec_options=CODEC))["shown"]
+        return f"{bound.collection}.{bound.verb}({dumps(plain, json_options=RELAXED_JSON_OPTIONS)})"
 
     async def connect(self) -> AsyncMongoClient[dict[str, Any]]:
         """A client of the driver, connected and logged in. The caller closes it."""
