@@ -13,5 +13,6 @@ def test_the_guide_shows_what_is_sent() -> None:
 
 def test_a_page_that_says_something_else_is_seen() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    changed = page.replace("FROM book", "FROM shelf", 1)
+    changed = page.replace("DELETE FROM book WHERE", "DELETE FROM shelf WHERE")
+    assert changed != page
     assert written(changed) == page
