@@ -31,6 +31,9 @@ class Bridge(ABC):
     url: ClassVar[str]
     """Names the dialect."""
 
+    driver_module: ClassVar[str]
+    """Where the driver's errors come from."""
+
     streams_in_transaction: ClassVar[bool] = False
     """A server-side cursor lives in a transaction."""
 

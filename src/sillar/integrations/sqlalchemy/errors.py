@@ -15,7 +15,7 @@ def translated_by(
     error: BaseException, bridge: Bridge, connection: DriverConnection[Any] | None, *, safe_to_retry: bool = False
 ) -> DatabaseError | None:
     """The error of :mod:`sillar.errors` that stands for one of SQLAlchemy's, with the driver's own as its cause; None
-    where it is none of SQLAlchemy's.
+    where it is none of SQLAlchemy's or the driver's.
 
     Args:
         error: what SQLAlchemy raised.
@@ -38,6 +38,8 @@ def translated_by(
         )
     if isinstance(error, exc.SQLAlchemyError):
         return _caused(UsageError(str(error.args[0] if error.args else error)), error)
+    if type(error).__module__.partition(".")[0] == bridge.driver_module:  # what SQLAlchemy did not expect of its driver
+        return bridge.translate(error, connection, safe_to_retry=safe_to_retry)
     return None
 
 

@@ -115,8 +115,9 @@ class SQLAlchemyIntegration(ORMIntegration):
             if not has_rows(result):
                 found = result.rowcount
             else:
-                single = len(result.keys()) == 1
-                found = result.unique().scalars().all() if single else result.unique().all()
+                if _gives_entities(query):  # which eager loading by join may repeat
+                    result = result.unique()
+                found = (result.scalars() if len(result.keys()) == 1 else result).all()
             await session.commit()
         return found
 
@@ -160,3 +161,9 @@ class SQLAlchemyIntegration(ORMIntegration):
             if found is None or found is error:
                 raise
             raise found from (found.__cause__ or error)
+
+
+def _gives_entities(query: Any) -> bool:
+    """Whether each row is one entity."""
+    found = getattr(query, "column_descriptions", ())
+    return len(found) == 1 and found[0]["entity"] is not None and found[0]["expr"] is found[0]["entity"]

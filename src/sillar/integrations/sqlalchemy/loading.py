@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import event
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import ORMExecuteState, RelationshipProperty, Session
 
 from sillar.errors import UsageError
 
@@ -65,7 +65,5 @@ def _count(session: Session, name: str, limit: int) -> None:
 def _relation(state: ORMExecuteState) -> str:
     """``Author.books``."""
     path: Any = state.loader_strategy_path
-    prop = path[-2] if path is not None and len(path) > 1 else None
-    if prop is None:
-        return "the relation"
+    prop = next(each for each in reversed(path) if isinstance(each, RelationshipProperty))
     return f"{prop.parent.class_.__name__}.{prop.key}"

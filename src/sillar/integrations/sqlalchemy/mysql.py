@@ -214,6 +214,7 @@ class MySQLBridge(Bridge):
     """asyncmy, for MySQL and MariaDB: SQLAlchemy's dialect asks the server which of the two it is."""
 
     url = "mysql+asyncmy://"
+    driver_module = "asyncmy"
 
     def adapt(self, dialect: Dialect, physical: DriverConnection[Any], record: Any, watch: Watch) -> Lent:
         lent = LentAsyncmy(dialect.loaded_dbapi, physical)

@@ -114,11 +114,18 @@ class PostgreSQLBridge(Bridge):
     """asyncpg. json and jsonb stay text on the wire: each consumer of the connection decodes for itself."""
 
     url = "postgresql+asyncpg://"
+    driver_module = "asyncpg"
     streams_in_transaction = True
 
     def prepare_dialect(self, dialect: Any) -> None:
         dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec
         dialect.supports_native_json_deserialization = False
+        # SQLAlchemy 2.0 has types of its own for asyncpg that leave decoding to those codecs.
+        dialect.colspecs = {
+            kind: impl
+            for kind, impl in dialect.colspecs.items()
+            if impl.__name__ not in ("AsyncpgJSON", "AsyncpgJSONB")
+        }
 
     def adapt(self, dialect: Dialect, physical: DriverConnection[Any], record: Any, watch: Watch) -> Lent:
         kept = self.prepared_max

@@ -129,8 +129,8 @@ def has_rows(result: Any) -> bool:
     itself."""
     if not getattr(result, "returns_rows", True):
         return False
-    context = result.context  # of entities, another kind of context
-    return not (getattr(context, "isinsert", False) and context._is_implicit_returning)
+    context = getattr(result, "context", None)  # of entities: none, or another kind of it
+    return not (getattr(context, "isinsert", False) and context._is_implicit_returning)  # type: ignore[union-attr]
 
 
 def _note_reason(connection: Any, record: Any, error: BaseException | None) -> None:

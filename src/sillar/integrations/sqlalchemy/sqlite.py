@@ -188,6 +188,7 @@ class SQLiteBridge(Bridge):
     """The standard library's sqlite3, in Sillar's threads."""
 
     url = "sqlite+aiosqlite://"
+    driver_module = "sqlite3"
     holds_views = True
 
     def prepare_dialect(self, dialect: Any) -> None:
