@@ -39,6 +39,9 @@ class Explainer(ABC):
     analyzes = True
     """Whether it can run a statement and say what happened."""
 
+    applies_writes = True
+    """Whether analysing a write does what it says."""
+
     needs_snapshot = False
     """Whether its statements have to see one and the same connection, and so a read-only transaction."""
 
@@ -87,16 +90,13 @@ class Catalogue(ABC):
 
     def families(self, kind: TypeEngine[Any]) -> frozenset[str] | None:
         """The families that a column may have for a type of SQLAlchemy; None: any."""
+        generic = _generic(kind.impl_instance if isinstance(kind, TypeDecorator) else kind)
         try:
-            name = kind.compile(dialect=self.adapter.plans.compiler.dialect)
-        except SQLAlchemyError:  # of no known type
-            return None
-        family = self.family(name)
-        if family == "":
-            return None
-        plain = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
-        also = self.alternatives.get(family, frozenset()) | self.alternatives.get(_generic(plain), frozenset())
-        return frozenset({family}) | also
+            family = self.family(kind.compile(dialect=self.adapter.plans.compiler.dialect))
+        except SQLAlchemyError:  # of no known type, or without the length that a definition would need
+            family = ""
+        found = frozenset({family, generic} - {""})
+        return found.union(*(self.alternatives.get(each, ()) for each in found)) or None
 
     alternatives: ClassVar[Mapping[str, frozenset[str]]] = {}
     """Families that serve as well as another one, which may be that of a type in SQLAlchemy (``uuid``, ``json``)."""
@@ -125,8 +125,14 @@ _GENERIC: Final[dict[type, str]] = {
     sqltypes.ARRAY: "array",
     sqltypes.Boolean: "boolean",
     sqltypes.Interval: "interval",
-    sqltypes.Enum: "text",
+    sqltypes.DateTime: "datetime",
+    sqltypes.Date: "date",
+    sqltypes.Time: "time",
+    sqltypes.Float: "float",
+    sqltypes.Numeric: "decimal",
+    sqltypes.String: "text",
 }
+"""The first that a type is an instance of (``Enum`` is a ``String``, and ``Float`` in older versions a ``Numeric``)."""
 
 
 def explained_text(adapter: DatabaseAdapter, prefix: str, bound: Any, args: Sequence[Any], suffix: str = "") -> Bound:

@@ -9,7 +9,8 @@ from sillar.engines.inspection import Ask, Catalogue, first_word
 from sillar.query.live import LiveColumn, LiveIndex, LiveTable
 
 _COLUMNS: Final = """
-    SELECT column_name, column_type, is_nullable = 'YES', column_default IS NOT NULL OR extra <> '', column_key = 'PRI'
+    SELECT column_name, column_type, is_nullable = 'YES',
+        (column_default IS NOT NULL AND column_default <> 'NULL') OR extra <> '', column_key = 'PRI'
     FROM information_schema.columns
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name ORDER BY ordinal_position
 """
