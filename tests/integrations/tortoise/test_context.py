@@ -21,9 +21,11 @@ from tortoise.models import Model
 from tortoise.transactions import in_transaction
 
 from sillar import DatabaseManager, load_config
+from sillar.engines import open_adapter
 from sillar.errors import UsageError
+from sillar.execution import Executor
 from sillar.integrations.tortoise import TortoiseIntegration
-from sillar.testing.servers import MongoDBServer
+from sillar.integrations.tortoise.context import connection_settings
 
 
 @pytest.fixture
@@ -190,7 +192,7 @@ async def test_models_are_registered_as_classes_modules_and_packages(two: Databa
             del sys.modules[name]
 
 
-async def test_what_cannot_be_registered(two: DatabaseManager, mongodb: MongoDBServer) -> None:
+async def test_what_cannot_be_registered(two: DatabaseManager) -> None:
     class Hidden(Model):
         class Meta:
             table = "tt_hidden"
@@ -211,6 +213,11 @@ async def test_what_cannot_be_registered(two: DatabaseManager, mongodb: MongoDBS
         TortoiseIntegration(two, "nowhere")
     with pytest.raises(UsageError, match="cannot be imported by its name"):
         await orm.open({"models": [ModuleType("nothing_here")]})
-    async with DatabaseManager.from_url(mongodb.url) as manager:
-        with pytest.raises(UsageError, match="use Beanie"):
-            TortoiseIntegration(manager).config(MODELS)
+
+
+def test_an_engine_that_tortoise_does_not_know() -> None:
+    adapter = open_adapter(load_config(url="mongodb://localhost/nowhere", environment={}).connection("default"))
+    source = adapter.own_source()
+    assert source is not None  # never opened
+    with pytest.raises(UsageError, match="use Beanie"):
+        connection_settings(Executor("default", adapter, source))

@@ -15,13 +15,13 @@ from tests.integrations.tortoise.conftest import Library
 from tests.integrations.tortoise.library import Author, Book, Every, Seat, Tag
 from tests.integrations.tortoise.test_models import EVERYTHING
 from tortoise import fields
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 from tortoise.context import TortoiseContext
 from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.models import Model
 
 from sillar.errors import UsageError
 from sillar.integrations.tortoise import Relation, Through, TortoiseBinding, binding_of
+from sillar.integrations.tortoise.private import forget_statements
 
 DIALECTS = {"mysql": "mysql+asyncmy", "mariadb": "mariadb+asyncmy", "postgresql": "postgresql+asyncpg"}
 
@@ -207,7 +207,7 @@ async def test_rows_are_stored_as_the_stock_clients_store_them(library: Library)
         assert {name: getattr(await Every.get(id=1), name) for name in every} == {
             name: getattr(await Every.get(id=2), name) for name in every
         }
-    EXECUTOR_CACHE.clear()
+    forget_statements("default")
     ours, theirs = await library.manager.session().fetch_all("SELECT * FROM tt_every ORDER BY id")
     assert {**ours, "id": 0} == {**theirs, "id": 0}
     for name in ("moment", "price", "token", "day"):

@@ -127,8 +127,15 @@ async def test_ended_by_hand(library: Library) -> None:
             await inner.release_savepoint()
         await connection.commit()
     assert await library.titles() == ["kept"]
+    client: Any = library.orm.client
+    own = client.transaction_class(client)
     with pytest.raises(TransactionManagementError, match="has not begun"):
-        await library.orm.client.transaction_class(library.orm.client).rollback()  # type: ignore[attr-defined]
+        await own.rollback()
+    await own.savepoint()  # as Tortoise's own context does
+    await Author.create(name="rolled back")
+    await own.rollback()
+    await own.leave(None, None, None)
+    assert await library.titles() == ["kept"]
 
 
 async def test_another_task_and_a_late_caller_are_refused(library: Library) -> None:

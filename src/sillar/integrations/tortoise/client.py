@@ -23,6 +23,7 @@ from sillar.errors import DatabaseError, UsageError
 from sillar.execution import DatabaseSession, Execution, Executor, Transaction
 from sillar.execution import execution as operations
 from sillar.integrations.tortoise.errors import translated
+from sillar.integrations.tortoise.private import forget_statements
 from sillar.integrations.tortoise.raw import RawConnection
 from sillar.integrations.tortoise.sharing import SharedTransactions
 
@@ -52,6 +53,7 @@ class SharedClient(BaseDBAsyncClient):
         super().__init__(connection_name=connection_name, **self.STOCK)
         self.executor = executor
         self.shared = SharedTransactions.of(executor)
+        forget_statements(connection_name)
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -140,7 +142,8 @@ class SharedClient(BaseDBAsyncClient):
         self.executor.check_loop()
 
     async def close(self) -> None:
-        """The connections are Sillar's, and close with its manager."""
+        """Nothing to close: the connections are Sillar's, and close with its manager."""
+        forget_statements(self.connection_name)
 
     async def db_create(self) -> None:
         raise UnSupportedError("the database of an open manager exists already; create it by the means of the server")

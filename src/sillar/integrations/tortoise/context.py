@@ -42,7 +42,6 @@ class SharedContext:
         self.context = TortoiseContext()
         self.connections: dict[str, Any] = {}
         self.apps: dict[str, Any] = {}
-        self._names: set[str] = set()
 
     @classmethod
     def of(cls, host: Any) -> SharedContext:
@@ -60,8 +59,6 @@ class SharedContext:
             self.connections, self.apps = {}, {}
         self.connections[alias] = connection_settings(executor)
         self.apps.update(app_settings(alias, modules))
-        self._names |= {alias, executor.name}
-        private.forget_statements(self._names)
         with private.entered(self.context):
             await self.context.init(config={"connections": self.connections, "apps": self.apps}, **options)
         self._also_by_name(alias, executor)
@@ -75,7 +72,6 @@ class SharedContext:
     async def close(self) -> None:
         """Have Tortoise forget its clients; they have nothing open."""
         await self.context.close_connections()
-        private.forget_statements(self._names)
         self.connections, self.apps = {}, {}
 
     def _is_closed(self) -> bool:

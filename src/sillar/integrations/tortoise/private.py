@@ -38,11 +38,10 @@ def is_initialised(model: type[Model]) -> bool:
     return bool(model._meta._inited)
 
 
-def forget_statements(aliases: Iterable[str]) -> None:
-    """Drop the INSERT, UPDATE and DELETE texts that Tortoise has kept for these connections: another engine spells
-    them otherwise."""
-    gone = frozenset(aliases)
-    for key in [key for key in EXECUTOR_CACHE if key[0] in gone]:
+def forget_statements(alias: str) -> None:
+    """Drop the INSERT, UPDATE and DELETE texts that Tortoise has kept for the models of a connection: the next client
+    of that name may be one of another engine, which spells them otherwise."""
+    for key in [key for key in EXECUTOR_CACHE if key[0] == alias]:
         del EXECUTOR_CACHE[key]
 
 
