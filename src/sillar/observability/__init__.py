@@ -1,9 +1,10 @@
-"""One observation per execution, and what is made of it: metrics, health, logs."""
+"""One observation per execution, and what is made of it: metrics, health, logs, watches."""
 
 from sillar.observability.health import DatabaseHealth, DatabaseHealthMonitor
 from sillar.observability.metrics import DatabaseMetrics, MetricsRegistry
 from sillar.observability.monitor import DatabaseMonitor
 from sillar.observability.observe import Observe
+from sillar.observability.watch import QueryWatch, watch_queries
 
 __all__ = [
     "DatabaseHealth",
@@ -12,4 +13,6 @@ __all__ = [
     "DatabaseMonitor",
     "MetricsRegistry",
     "Observe",
+    "QueryWatch",
+    "watch_queries",
 ]
