@@ -2,8 +2,8 @@
 
 A query is bad where the engine has to read a table from end to end (or, for one side of a join, again and again)
 although only some of its rows are asked for, or has to sort a whole table to give the first rows. It is good where an
-index leads to the rows, where all rows are wanted anyway, or where an index exists that the planner leaves aside because
-too many rows match.
+index leads to the rows, where all rows are wanted anyway, or where an index exists that the planner leaves aside
+because too many rows match.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, MetaData, String, Table
 
-from sillar import DatabaseSession
-
 METADATA: Final = MetaData()
 CUSTOMERS: Final = Table(
     "shop_customers",
@@ -67,14 +65,20 @@ _ANALYZE: Final = "ANALYZE TABLE shop_customers, shop_orders, shop_items"
 _BEGAN: Final = datetime(2025, 1, 1)
 
 
-async def open_shop(session: DatabaseSession, engine: str) -> None:
-    """Create, fill and index the tables."""
+async def open_shop(session: Any, engine: str, rows_max: int | None = None) -> None:
+    """Create, fill and index the tables.
+
+    Args:
+        session: a session or transaction.
+        engine: name of the engine.
+        rows_max: at most so many rows in each table.
+    """
     for table in reversed(TABLES):
         await session.execute(f"DROP TABLE IF EXISTS {table.name}")
     for table in TABLES:
         await session.execute(_created(table))
     for table, rows in ((CUSTOMERS, customers()), (ORDERS, orders()), (ITEMS, items())):
-        await session.bulk_insert(table.name, [column.name for column in table.c], rows)
+        await session.bulk_insert(table.name, [column.name for column in table.c], rows[:rows_max])
     for statement in (*_INDEXES, *_FURTHER[engine.removesuffix("18")]):
         await session.execute(statement)
     if engine in ("mysql", "mariadb"):

@@ -42,10 +42,7 @@ from sqlalchemy.types import NullType
 from tortoise import fields
 from tortoise.models import Model
 
-from sillar import DatabaseConfig, DatabaseManager, DatabaseSession, QueryBuilder, bind_model
-from sillar.engines import open_adapter
-from sillar.engines.connection import Reply, RowShape
-from sillar.engines.mongodb.schema import MongoDBCatalogue
+from sillar import DatabaseManager, DatabaseSession, DocumentCommand, QueryBuilder, bind_model
 from sillar.errors import UsageError
 from sillar.query.schema import check_models, validate_models
 from sillar.testing.servers import ServerFleet
@@ -305,45 +302,42 @@ async def test_documents(mongodb: Any) -> None:
 
 
 async def test_validators_and_indexes_of_documents(mongodb: Any) -> None:
-    catalogue = MongoDBCatalogue(open_adapter(DatabaseConfig.from_url(mongodb.url).connection("default")))
-    validator = {
-        "required": ["_id", "name", "qty"],
-        "additionalProperties": False,
-        "properties": {
-            "_id": {"bsonType": "objectId"},
-            "name": {"bsonType": "string"},
-            "qty": {"bsonType": ["int", "long"]},
-            "note": {"bsonType": ["string", "null"]},
-            "mixed": {"bsonType": ["string", "int"]},
-        },
+    properties = {
+        "_id": {"bsonType": "objectId"},
+        "name": {"bsonType": "string"},
+        "qty": {"bsonType": ["int", "long"]},
+        "note": {"bsonType": ["string", "null"]},
+        "mixed": {"bsonType": ["string", "int"]},
     }
-    indexes = [
-        {"name": "_id_", "key": {"_id": 1}},
-        {"name": "by_name", "key": {"name": 1, "qty": -1}, "unique": True},
-        {"name": "some", "key": {"note": 1}, "unique": True, "partialFilterExpression": {"note": {"$exists": True}}},
-    ]
-    answers = {
-        "listCollections": {"cursor": {"firstBatch": [{"options": {"validator": {"$jsonSchema": validator}}}]}},
-        "listIndexes": {"cursor": {"firstBatch": indexes}},
-    }
+    validator = {"required": ["_id", "name", "qty"], "additionalProperties": False, "properties": properties}
+    async with DatabaseManager.from_url(mongodb.url) as manager, manager.session() as session:
 
-    async def ask(statements: Any) -> list[Reply]:  # stands for a real mongod, whose validators the stand-in lacks
-        command = statements[0][0]
-        if command.verb == "aggregate":
-            return [Reply(RowShape(("document",)), [], 0)]
-        return [Reply(RowShape(("document",)), [(answers[next(iter(command.arguments["command"]))],)], 1)]
+        async def run(**command: Any) -> None:
+            await session.execute(DocumentCommand("", "command", {"command": command}))
 
-    live = await catalogue.look(ask, "plants", None)
-    assert live is not None
-    assert [(each.name, each.family, each.nullable) for each in live.columns.values()] == [
-        ("_id", "objectId", False),
-        ("name", "text", False),
-        ("qty", "integer", False),
-        ("note", "text", True),
-        ("mixed", "", True),
-        ("id", "objectId", False),
-    ]
-    assert live.complete
-    assert live.is_unique(frozenset({"name", "qty"}))
-    assert not live.is_unique(frozenset({"note"}))
-    assert live.is_unique(frozenset({"id"}))
+        await session.documents("schema_declared").drop()
+        await run(create="schema_declared", validator={"$jsonSchema": validator})
+        some = {"note": {"$exists": True}}
+        indexes = [
+            {"name": "by_name", "key": {"name": 1, "qty": -1}, "unique": True},
+            {"name": "some", "key": {"note": 1}, "unique": True, "partialFilterExpression": some},
+        ]
+        await run(createIndexes="schema_declared", indexes=indexes)
+        (live,) = await session.live_tables([("schema_declared", None)])
+        assert live is not None
+        assert [(each.name, each.family, each.nullable) for each in live.columns.values()] == [
+            ("_id", "objectId", False),
+            ("name", "text", False),
+            ("qty", "integer", False),
+            ("note", "text", True),
+            ("mixed", "", True),
+            ("id", "objectId", False),
+        ]
+        assert live.complete
+        assert live.is_unique(frozenset({"name", "qty"}))
+        assert not live.is_unique(frozenset({"note"}))
+        assert live.is_unique(frozenset({"id"}))
+        await session.documents("schema_declared").drop()
+        await run(create="schema_view", viewOn="schema_declared", pipeline=[])
+        await session.live_tables([("schema_view", None)])
+        await session.documents("schema_view").drop()

@@ -67,7 +67,7 @@ class InspectionVerbs(ABC):
         bound, args = adapter.bind(statement, params)
         asked = explainer.statements(bound, args, analyze=analyze)
         before = explainer.preference() if prefer_indexes else []
-        writes = analyze and not bound.is_read
+        writes = analyze and explainer.applies_writes and not bound.is_read
         held = explainer.needs_snapshot and self.owning_transaction is None
         if not before and not writes and not held:
             replies = await self._run_bound(operations.run_batch, asked[0][0], (), timeout_seconds, asked)

@@ -23,7 +23,7 @@ class Scan:
         narrowed: an index leads to the rows, so that not all of the table is read.
         repeated: it is read anew for each row of another one (the inner side of a join).
         sorts: its rows are sorted afterwards, because they do not come in the order that is wanted.
-        candidates: indexes that the engine has considered, where it says so.
+        candidates: indexes that could serve here, as the engine says; None where it does not.
     """
 
     table: str
@@ -34,7 +34,7 @@ class Scan:
     narrowed: bool = False
     repeated: bool = False
     sorts: bool = False
-    candidates: tuple[str, ...] = ()
+    candidates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

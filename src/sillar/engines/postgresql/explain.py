@@ -73,7 +73,8 @@ def _scan(node: Node, *, repeated: bool, sorts: bool) -> Scan:
         kind = "key"
     table, alias = str(node["Relation Name"]), str(node.get("Alias", node["Relation Name"]))
     name = "+".join(dict.fromkeys(name for name, _ in indexes)) or None
-    return Scan(table, kind, name, _number(node), alias, narrowed, repeated, sorts)
+    candidates = tuple(name for name, _ in indexes)  # with the preference for indexes, the plan has what could serve
+    return Scan(table, kind, name, _number(node), alias, narrowed, repeated, sorts, candidates)
 
 
 def _indexes(node: Node) -> Iterator[tuple[str, str]]:
