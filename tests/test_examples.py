@@ -24,8 +24,10 @@ RUNS = {
     "statements.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "transactions.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "tortoise_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+    "sqlalchemy_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
 }
 SAYS = {
+    "sqlalchemy_models.py": "UniqueViolationError: neither quarry is kept\nKilla ['basalt', 'tuff']\n",
     "tortoise_models.py": "UniqueViolationError: the savepoint is undone\nKilla ['basalt']\n",
     "quickstart_sqlite.py": "Pedro Páramo: 124 pages\nPopol Vuh: 320 pages\n",
     "quickstart_postgresql.py": "roof: [18.5, 19.25] at UTC\n10000 rows by COPY, notifications: True\n",

@@ -274,7 +274,7 @@ async def test_the_first_words_with_the_server_are_spoken_inside(shelves: Shelve
     assert await shelves.names() == ["kept"]
 
 
-@pytest.mark.parametrize("shelves", ["mariadb", "mysql"], indirect=True)
+@on_servers
 async def test_two_phase_commit(shelves: Shelves) -> None:
     async with shelves.orm.engine.connect() as connection:
         for end in ("commit", "rollback"):

@@ -31,7 +31,7 @@ class SQLAlchemyIntegration(ORMIntegration):
         database: configured name of the database; None is the default one.
         expire_on_commit: of the sessions. SQLAlchemy's own default, True, has every attribute loaded again after a
             commit, which asynchronous code cannot do by touching it.
-        raise_on_lazy: relations that a query did not ask for are refused with a clear error instead of loaded.
+        raise_on_lazy: relations that neither the query nor an ``await`` asked for are refused with a clear error.
         advise_after: from how many loads of one relation in one session on to advise ``selectinload``
             (:func:`loading_advice`, and a warning in the log); None: never.
         engine_options: for ``create_async_engine`` (``json_serializer``, ``echo``, ``query_cache_size``, …). Options of
@@ -165,5 +165,5 @@ class SQLAlchemyIntegration(ORMIntegration):
 
 def _gives_entities(query: Any) -> bool:
     """Whether each row is one entity."""
-    found = getattr(query, "column_descriptions", ())
+    found: Any = getattr(query, "column_descriptions", ())
     return len(found) == 1 and found[0]["entity"] is not None and found[0]["expr"] is found[0]["entity"]

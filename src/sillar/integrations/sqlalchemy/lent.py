@@ -15,6 +15,7 @@ from sillar.integrations.sqlalchemy.private import await_only
 
 _TEXTS_MAX: Final = 2000
 _CONTROL: Final = frozenset({"savepoint", "release", "rollback"})  # the end of the transaction undoes them
+_PROBES: Final = frozenset({"describe"})  # SQLAlchemy asks so whether a table of MySQL exists: no failure of anybody
 
 Translate = Callable[[BaseException, DriverConnection[Any]], DatabaseError | None]
 
@@ -121,7 +122,7 @@ class Lent:
             if isinstance(error, (asyncio.CancelledError, TimeoutError)):
                 self.physical.dirty = True  # its reply may be outstanding; the reset waits for it
             if not self.unobserved:
-                watch.tell(self, text, started, error)
+                watch.tell(self, text, started, None if text.verb in _PROBES else error)
             raise
         if watch.observers and not self.unobserved:
             watch.tell(self, text, started, None)

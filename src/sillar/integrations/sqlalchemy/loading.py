@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -10,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, RelationshipProperty, Session
 
 from sillar.errors import UsageError
+from sillar.integrations.sqlalchemy.private import in_greenlet
 
 _log = structlog.get_logger("sillar.sqlalchemy")
 
@@ -19,7 +22,7 @@ def watch_loading(session_class: type[Session], *, raise_on_lazy: bool, advise_a
 
     Args:
         session_class: a class of its own: its subclasses are meant as well.
-        raise_on_lazy: refuse loads that the query did not ask for.
+        raise_on_lazy: refuse loads that neither the query nor an ``await`` asked for.
         advise_after: from how many loads of one relation in one session on to say that they could be one; None: never.
     """
 
@@ -27,10 +30,11 @@ def watch_loading(session_class: type[Session], *, raise_on_lazy: bool, advise_a
         if not state.is_relationship_load or state.lazy_loaded_from is None:
             return
         name = _relation(state)
-        if raise_on_lazy:
+        if raise_on_lazy and not _is_awaited():
             raise UsageError(
-                f"{name} was not loaded, and raise_on_lazy refuses to load it here: add .options(selectinload({name}))"
-                f" to the query, or `await session.refresh(instance, ['{name.rpartition('.')[2]}'])`"
+                f"{name} was not loaded, and raise_on_lazy refuses to load it by a touch: add"
+                f" .options(selectinload({name})) to the query, or"
+                f" `await session.refresh(instance, ['{name.rpartition('.')[2]}'])`"
             )
         if advise_after is not None:
             _count(state.session, name, advise_after)
@@ -46,6 +50,17 @@ def loading_advice(session: Any) -> list[str]:
     """
     sync = getattr(session, "sync_session", session)
     return list(sync.info.get("sillar_advice", {}).values())
+
+
+def _is_awaited() -> bool:
+    """Whether the load is what somebody awaits (``awaitable_attrs``, ``refresh``): then its greenlet has no code but
+    SQLAlchemy's. In ``run_sync`` it has."""
+    if not in_greenlet():
+        return False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("sqlalchemy."):
+        frame = frame.f_back
+    return frame is None
 
 
 def _count(session: Session, name: str, limit: int) -> None:

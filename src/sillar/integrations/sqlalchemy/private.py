@@ -17,14 +17,14 @@ if find_spec("greenlet") is None:  # SQLAlchemy imports it when it is first need
     raise UsageError("SQLAlchemy's asyncio part needs greenlet: pip install 'sillar[sqlalchemy]'")
 
 from sqlalchemy.pool.base import _AdhocProxiedConnection, _ConnectionRecord
-from sqlalchemy.util.concurrency import greenlet_spawn
+from sqlalchemy.util.concurrency import greenlet_spawn, in_greenlet
 
 try:
     from sqlalchemy.util.concurrency import await_ as await_only
 except ImportError:  # SQLAlchemy 2.0
     from sqlalchemy.util.concurrency import await_only
 
-__all__ = ["BorrowingPool", "Record", "await_only", "borrowed_connection", "greenlet_spawn", "has_rows"]
+__all__ = ["BorrowingPool", "Record", "await_only", "borrowed_connection", "greenlet_spawn", "has_rows", "in_greenlet"]
 
 Record = _ConnectionRecord
 
