@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import column, func, or_, select, table, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 from tests.hints.conftest import SQL_ENGINES
 from tests.hints.shop import CUSTOMERS, ITEMS, ORDERS
 
 from sillar import DatabaseSession, QueryBuilder, columns, parameter
+from sillar.errors import UsageError
 from sillar.query.hints import Hint
 from sillar.query.predicates import blocks_of
 
@@ -124,3 +126,11 @@ def test_statements_are_taken_apart() -> None:
     assert blocks_of(select(column("a")).select_from(table("t").alias())) == []
     from_select = blocks_of(ITEMS.insert().from_select(["order_id"], select(O.id).where(O.channel == "tv")))
     assert [(each.is_write, each.uses[0].table) for each in from_select] == [(True, "shop_orders")]
+
+
+@pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
+async def test_a_session_of_an_orm_is_not_asked(shop: DatabaseSession) -> None:
+    async with AsyncSession() as session:
+        for ask in (orders().explain, orders().hints):
+            with pytest.raises(UsageError, match="not an AsyncSession"):
+                await ask(session)

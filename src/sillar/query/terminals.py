@@ -185,7 +185,7 @@ class Terminals(Generic[T]):
     async def hints(self, session: Statements | None = None, *, params: Mapping[str, Any] | None = None) -> list[Hint]:
         """What would hurt once the tables are large: no usable index, rows without a bound. Asks for the plan, and for
         the indexes of the tables in it; nothing is run. For tests and development."""
-        return await hints_of(self, self._ready(session), params)
+        return await hints_of(self, self._asked(session), params)
 
     # --- within -----------------------------------------------------------------------------------------------------
 
@@ -199,6 +199,13 @@ class Terminals(Generic[T]):
             )  # an AsyncSession has none, and SQLAlchemy its own say
             if capabilities is not None:
                 capabilities.require(capability, remedy=remedy)
+        return session
+
+    def _asked(self, session: Any) -> Any:
+        """The session that is asked for a plan."""
+        session = self._ready(session)
+        if hasattr(session, "sync_session"):
+            raise UsageError("explain() and hints() ask a session of Sillar's, not an AsyncSession: pass one of them")
         return session
 
     async def _one(self, session: Any, params: Mapping[str, Any] | None, timeout_seconds: float | None) -> T | None:
