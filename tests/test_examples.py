@@ -21,6 +21,7 @@ RUNS = {
     "quickstart_postgresql.py": ("SILLAR_EXAMPLE_POSTGRESQL_URL", ("postgresql", "postgresql18")),
     "quickstart_mysql.py": ("SILLAR_EXAMPLE_MYSQL_URL", ("mariadb", "mysql")),
     "quickstart_mongodb.py": ("SILLAR_EXAMPLE_MONGODB_URL", ("mongodb",)),
+    "bulk_work.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "statements.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "transactions.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "tortoise_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
@@ -40,6 +41,9 @@ SAYS = {
         "('id', 'kind') 3 ['andesite', 'basalt', 'granite']\n5003 rows streamed\n"
         "ParameterError, safe to retry: False\nStatementSyntaxError, safe to retry: False\n"
         "UnsupportedCapabilityError, safe to retry: False\n"
+    ),
+    "bulk_work.py": (
+        "4000 rows\n8000 rows\n10000 rows\n9800 deleted in 1 batches\nrow 2 is there already\n100 stones found together\n"
     ),
     "transactions.py": (
         "after a payment: 700 300\nrefused (CheckViolationError): 700 300\n"

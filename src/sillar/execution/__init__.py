@@ -1,5 +1,7 @@
 """The one path: whatever touches a database goes through here."""
 
+from sillar.execution.bulk_run import BulkReport
+from sillar.execution.coalescing import Lookups
 from sillar.execution.execution import Execution
 from sillar.execution.executor import Executor
 from sillar.execution.pipeline import Interceptor, Observer, Proceed, Stage
@@ -9,10 +11,12 @@ from sillar.execution.stream import RowStream
 from sillar.execution.transaction import Transaction
 
 __all__ = [
+    "BulkReport",
     "DatabaseSession",
     "Execution",
     "Executor",
     "Interceptor",
+    "Lookups",
     "Observer",
     "Proceed",
     "QueryResult",
