@@ -43,7 +43,8 @@ SAYS = {
         "UnsupportedCapabilityError, safe to retry: False\n"
     ),
     "bulk_work.py": (
-        "4000 rows\n8000 rows\n10000 rows\n9800 deleted in 1 batches\nrow 2 is there already\n100 stones found together\n"
+        "4000 rows\n8000 rows\n10000 rows\n9800 deleted in 1 batches\nrow 2 is there already\n"
+        "100 stones found together\n"
     ),
     "transactions.py": (
         "after a payment: 700 300\nrefused (CheckViolationError): 700 300\n"
