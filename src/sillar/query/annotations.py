@@ -37,7 +37,6 @@ from sillar.errors import UsageError
 
 _NONE: Final = type(None)
 _SQL_WITHOUT_ARRAYS: Final = ("mysql", "mariadb", "sqlite")
-_SQL_WITHOUT_TIME_ZONES: Final = ("mysql", "mariadb", "sqlite")
 
 
 class NativeValue(UserDefinedType[Any]):
@@ -90,32 +89,38 @@ class EnumValue(TypeDecorator[Any]):
 
 
 class Moment(TypeDecorator[datetime]):
-    """A point in time where columns have no time zone: kept in UTC, and given back as such.
+    """A point in time where columns have no time zone: kept in UTC, and given back as such."""
 
-    On SQLite it is the text that a session's own parameters are stored as.
-    """
-
-    impl = DateTime
+    impl = mysql.DATETIME(fsp=6)
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Any) -> TypeEngine[Any]:
-        kind = String(32) if dialect.name == "sqlite" else mysql.DATETIME(fsp=6)
-        chosen: TypeEngine[Any] = dialect.type_descriptor(kind)
-        return chosen
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC).replace(tzinfo=None)
+        return value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class MomentText(TypeDecorator[datetime]):
+    """A point in time as text: the one that a session's own parameters are stored as where there is no other type."""
+
+    impl = String(32)
+    cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> Any:
         if not isinstance(value, datetime):
             return value
         if value.tzinfo is not None:
             value = value.astimezone(UTC)
-        if dialect.name == "sqlite":
-            return value.isoformat(timespec="microseconds")
-        return value.replace(tzinfo=None)
+        return value.isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
@@ -127,7 +132,9 @@ _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
     bytearray: LargeBinary,
     memoryview: LargeBinary,
     Decimal: Numeric,
-    datetime: lambda: DateTime(timezone=True).with_variant(Moment(), *_SQL_WITHOUT_TIME_ZONES),
+    datetime: lambda: (
+        DateTime(timezone=True).with_variant(Moment(), "mysql", "mariadb").with_variant(MomentText(), "sqlite")
+    ),
     date: Date,
     time: Time,
     timedelta: Interval,
