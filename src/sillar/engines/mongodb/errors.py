@@ -14,6 +14,7 @@ import bson.errors
 import pymongo.errors as driver
 
 from sillar import errors
+from sillar.engines.mongodb.compiler.failures import failure_in
 from sillar.engines.mongodb.wording import plain_message
 
 _STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
@@ -44,7 +45,9 @@ _STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
     13435: errors.ReadOnlyError,
     10058: errors.ReadOnlyError,
     189: errors.ReadOnlyError,
+    241: errors.DataError,
 }
+_ZERO: Final = re.compile(r"\$(divide|mod)\b.* (by|with) zero|\$(divide|mod) by zero")
 _AUTHENTICATION: Final = frozenset({11, 13, 18, 8000})
 _LOST: Final = frozenset({6, 7, 89, 91, 9001, 11600, 11602, 13436})
 _INDEX: Final = re.compile(r"index:\s+(\S+)")
@@ -134,7 +137,9 @@ def _server_error(
         return errors.ConnectionLostError(
             f"the server ended the operation: {message} [{code}]", safe_to_retry=safe_to_retry
         )
-    kind = _STATEMENT_ERRORS.get(code, errors.UnknownStatementError)
+    raw = str(first.get("errmsg") or details.get("errmsg"))
+    kind = errors.DataError if _ZERO.search(raw) else _STATEMENT_ERRORS.get(code, errors.UnknownStatementError)
+    message = failure_in(raw) or message
     if error.has_error_label("TransientTransactionError"):
         kind = errors.SerializationError
         if code == 251:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import types as sqltypes
 
+from sillar.engines.mongodb.compiler.failures import Failure, failing
 from sillar.engines.mongodb.compiler.kinds import NUMBERS, ORDERED, Kind, writer_of
 from sillar.engines.mongodb.compiler.refusal import unsupported
 from sillar.engines.mongodb.compiler.scope import Expression
@@ -103,18 +104,5 @@ def seconds(milliseconds_code: Any) -> Expression:
 
 def ascii_only(code: Any, then: Any) -> Any:
     """``then``, or an error where the text has letters that MongoDB's function would leave as they are."""
-    return {
-        "$cond": [
-            {"$regexMatch": {"input": code, "regex": literal("[^\\x00-\\x7F]")}},
-            failing("lower() and upper() of text beyond ASCII", {"$strLenCP": code}),
-            then,
-        ]
-    }
-
-
-def failing(what: str, number: Any) -> Any:
-    """An expression that fails with a conversion error naming ``what``.
-
-    ``number`` depends on the document, so that no optimizer evaluates it before its branch is taken.
-    """
-    return {"$toInt": {"$concat": [literal(f"not supported: {what} "), {"$toString": number}]}}
+    wide = {"$regexMatch": {"input": code, "regex": literal("[^\\x00-\\x7F]")}}
+    return {"$cond": [wide, failing(Failure.LETTERS), then]}

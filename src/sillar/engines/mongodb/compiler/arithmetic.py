@@ -21,8 +21,11 @@ _TYPES: Final[dict[Kind, Any]] = {
 _INTERVALS: Final = frozenset({Kind.INTERVAL})
 
 
-def binary(operator: Any, left: Expression, right: Expression, given: Any) -> Expression:
+def binary(operator: Any, left: Expression, right: Expression, *, floored: bool = True) -> Expression:
     """A binary operator that gives a value.
+
+    Args:
+        floored: SQLAlchemy puts FLOOR around this ``//``.
 
     Raises:
         UnsupportedCapabilityError: the operator has no translation for operands of these kinds.
@@ -44,7 +47,7 @@ def binary(operator: Any, left: Expression, right: Expression, given: Any) -> Ex
     if operator is operators.truediv:
         return true_division(left, right, kind)
     if operator is operators.floordiv:
-        return _floor_division(left, right, kind)
+        return _floor_division(left, right, kind, floored=floored)
     raise unsupported(f"the operator {_name(operator)} on {kind.value}", "compute it in Python")
 
 
@@ -65,12 +68,12 @@ def true_division(left: Expression, right: Expression, kind: Kind) -> Expression
     return _made({"$divide": [as_decimal(left).code, as_decimal(right).code]}, Kind.DECIMAL)
 
 
-def _floor_division(left: Expression, right: Expression, kind: Kind) -> Expression:
-    """``//``: of integers PostgreSQL's ``/``, which truncates; else the floor."""
+def _floor_division(left: Expression, right: Expression, kind: Kind, *, floored: bool) -> Expression:
+    """``//``: what PostgreSQL's ``/`` gives, which truncates integers; with FLOOR around it where SQLAlchemy says so."""
     divided = true_division(left, right, kind)
     if kind is Kind.INT:  # by way of decimals, which are exact for 64 bits
         return _made({"$toLong": {"$trunc": [divided.code]}}, kind)
-    return _made({"$floor": divided.code}, kind)
+    return _made({"$floor": divided.code}, kind) if floored else divided
 
 
 def negative(given: Expression) -> Expression:

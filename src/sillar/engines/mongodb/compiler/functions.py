@@ -183,7 +183,7 @@ def _whole(operator: str) -> Callable[[Expression], Expression]:
 
 
 def _mod(left: Expression, right: Expression) -> Expression:
-    return binary(operators.mod, left, right, None)
+    return binary(operators.mod, left, right)
 
 
 def _sqrt(given: Expression) -> Expression:
@@ -256,21 +256,31 @@ def extract(part: str, given: Expression) -> Expression:
         raise unsupported(f"extract() from {given.kind.value}", _REMEDY)
     date = as_datetime(given).code
     if part in _PARTS:
-        return Expression(_PARTS[part](date), Kind.INT, _LONG)
+        return Expression({"$toDecimal": _PARTS[part](date)}, Kind.DECIMAL, sqltypes.Numeric())
     if part in _FRACTIONS:
         code = {"$divide": [{"$toDecimal": _FRACTIONS[part](date)}, literal(1000)]}
         return Expression(code, Kind.DECIMAL, sqltypes.Numeric())
     raise unsupported(f"extract({part})", f"use one of {', '.join([*_PARTS, *_FRACTIONS])}")
 
 
-_UNITS: Final = frozenset({"year", "quarter", "month", "week", "day", "hour", "minute", "second"})
+_UNITS: Final = ("year", "month", "day", "hour", "minute", "second", "week", "quarter")
 
 
 def _date_trunc(unit: str, given: Expression | None = None) -> Expression:
     if given is None or unit not in _UNITS or given.kind is not Kind.DATETIME:
-        raise unsupported("date_trunc() like this", f"use a timestamp and one of {', '.join(sorted(_UNITS))}")
-    code = {"$dateTrunc": {"date": given.code, "unit": unit, "startOfWeek": "monday"}}
-    return Expression(code, Kind.DATETIME, given.type)
+        raise unsupported("date_trunc() like this", f"use a timestamp and one of {', '.join(_UNITS)}")
+    # Put together from parts, and not by $dateTrunc, which DocumentDB rounds.
+    date = given.code
+    parts: dict[str, Any] = {"year": {"$year": date}, "month": {"$month": date}, "day": {"$dayOfMonth": date}}
+    if unit == "week":
+        parts["day"] = {"$subtract": [parts["day"], {"$subtract": [{"$isoDayOfWeek": date}, literal(1)]}]}
+    elif unit == "quarter":
+        past = {"$mod": [{"$subtract": [parts["month"], literal(1)]}, literal(3)]}
+        parts = {"year": parts["year"], "month": {"$subtract": [parts["month"], past]}}
+    else:
+        parts |= {"hour": {"$hour": date}, "minute": {"$minute": date}, "second": {"$second": date}}
+        parts = dict(list(parts.items())[: _UNITS.index(unit) + 1])
+    return Expression({"$dateFromParts": parts}, Kind.DATETIME, given.type)
 
 
 def _untyped(*given: Expression) -> Expression:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,10 @@ def has_aggregate(element: Any) -> bool:
     if isinstance(element, SelectBase) or hasattr(element, "selected_columns"):
         return False
     if isinstance(element, Over):
-        parts: Iterator[Any] = iter(element.element.get_children())
-        return any(map(has_aggregate, parts)) or any(
-            has_aggregate(part) for part in (element.partition_by, element.order_by) if part is not None
-        )
+        function = element.element
+        parts = [element.partition_by, element.order_by, getattr(function, "criterion", None)]
+        parts += getattr(function, "func", function).get_children()
+        return any(has_aggregate(part) for part in parts if part is not None)
     if getattr(element, "__visit_name__", "") == "function" and element.name.lower() in AGGREGATES:
         return True
     return any(has_aggregate(child) for child in element.get_children())

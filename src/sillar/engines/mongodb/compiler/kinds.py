@@ -91,9 +91,8 @@ def writer_of(given: TypeEngine[Any]) -> Reader:
     if isinstance(given, TypeDecorator) and not isinstance(given, sqltypes.Interval):
         process = given.process_bind_param
         return lambda value: _optional(write)(process(value, _DIALECT))
-    if kind is Kind.ENUM:
-        process_enum = given.bind_processor(_DIALECT)
-        return _optional(lambda value: value if process_enum is None else _enum(process_enum, value))
+    if isinstance(given, sqltypes.Enum):
+        write = _enum(given)
     return _optional(write)
 
 
@@ -130,11 +129,19 @@ def _uuid(value: Any) -> UUID:
         raise ParameterError("a text was given that is not a uuid") from None
 
 
-def _enum(process: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return process(value)
-    except LookupError:
-        raise ParameterError(f"a value of type {type(value).__name__} is none of the enum's") from None
+def _enum(given: sqltypes.Enum) -> Reader:
+    process = given.bind_processor(_DIALECT)
+
+    def write(value: Any) -> Any:
+        try:
+            stored = value if process is None else process(value)
+        except LookupError:
+            stored = None
+        if stored not in given.enums:
+            raise ParameterError(f"a value of type {type(value).__name__} is none of the enum's")
+        return stored
+
+    return write
 
 
 def _array(item: Reader) -> Reader:

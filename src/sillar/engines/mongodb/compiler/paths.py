@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sqltypes
 
 from sillar.engines.mongodb.compiler.alignment import NULL, literal
+from sillar.engines.mongodb.compiler.failures import Failure, failing
 from sillar.engines.mongodb.compiler.kinds import Kind, kind_of
 from sillar.engines.mongodb.compiler.refusal import unsupported
 from sillar.engines.mongodb.compiler.scope import Expression
@@ -103,6 +104,6 @@ def _bool_of_text(text: Any) -> Any:
                 {"case": {"$in": [text, literal(["true", "t", "1", "yes", "on"])]}, "then": literal(True)},
                 {"case": {"$in": [text, literal(["false", "f", "0", "no", "off"])]}, "then": literal(False)},
             ],
-            "default": {"$toBool": {"$toInt": {"$concat": ["not a boolean ", text]}}},
+            "default": {"$toBool": failing(Failure.BOOLEAN)},
         }
     }

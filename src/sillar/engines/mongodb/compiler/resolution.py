@@ -28,6 +28,7 @@ class MongoDBDialect(DefaultDialect):
 
 
 _DIALECT: Final = MongoDBDialect()
+_EXTENSIONS: Final = ("_post_select_clause", "_pre_columns_clause", "_post_criteria_clause", "_post_body_clause")
 _TOP: Final[Any] = {"correlate_froms": frozenset(), "asfrom_froms": frozenset()}
 
 
@@ -142,4 +143,5 @@ def parts_without_name(statement: Any) -> dict[str, bool]:
         "FOR UPDATE": statement._for_update_arg is not None,
         "prefixes": bool(statement._prefixes),
         "suffixes": bool(statement._suffixes),
+        "a syntax extension": any(getattr(statement, name, None) is not None for name in _EXTENSIONS),
     }

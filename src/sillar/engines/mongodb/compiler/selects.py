@@ -23,6 +23,7 @@ _REMEDIES: Final = {
     "DISTINCT ON": "use row_number() over (partition_by=…) in a subquery, and keep the rows where it is 1",
     "FETCH": "use limit()",
     "FOR UPDATE": "use a transaction: a write to a document that another transaction has changed fails there",
+    "a syntax extension": "leave it out (for distinct_on(), use row_number() in a subquery)",
     "prefixes": "leave them out",
     "suffixes": "leave them out",
 }

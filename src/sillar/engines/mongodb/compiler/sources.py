@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.selectable import CTE, Alias, Join, Lateral, Subquery, TableClause, TableSample
+from sqlalchemy.sql.selectable import CTE, Alias, FromGrouping, Join, Lateral, Subquery, TableClause, TableSample
 
 from sillar.engines.mongodb.compiler.conditions import conjuncts, matching
 from sillar.engines.mongodb.compiler.expressions import Expressions
@@ -77,6 +77,8 @@ class Sources:
 
     def _base(self, source: Any, scope: Scope) -> tuple[str, list[Any]]:
         """The leftmost FROM: its documents are the root."""
+        while isinstance(source, FromGrouping):
+            source = source.element
         if isinstance(source, Join):
             collection, stages = self._base(source.left, scope)
             if source.full:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.sql.elements import Tuple
 
-from sillar.engines.mongodb.compiler.alignment import NULL, failing, literal, same_kind
+from sillar.engines.mongodb.compiler.alignment import NULL, literal, same_kind
+from sillar.engines.mongodb.compiler.failures import Failure, failing
 from sillar.engines.mongodb.compiler.lists import among_values
 from sillar.engines.mongodb.compiler.refusal import unsupported
 from sillar.engines.mongodb.compiler.resolution import signature
@@ -43,7 +44,7 @@ class Subqueries:
         code: Any = {"$arrayElemAt": [f"${name}.{output.field}", 0]}
         if not is_single:
             size = {"$size": f"${name}"}
-            several = failing("more than one row from a subquery used as a value, rows", size)
+            several = failing(Failure.ROWS)
             code = {"$switch": {"branches": [{"case": {"$gt": [size, 1]}, "then": several}], "default": code}}
         return Expression(code, output.expression.kind, output.expression.type)
 

@@ -124,13 +124,15 @@ class ValueVisitor:
             return paths.item(self, element)
         if operator is operators.collate:
             return self.visit_collation(element)
-        return arithmetic.binary(operator, self.of(element.left), self.of(element.right), element.type)
+        sides = (element.left, element.right)
+        integers = all(isinstance(side.type, sqltypes.Integer) for side in sides)
+        return arithmetic.binary(operator, *map(self.of, sides), floored=not integers)
 
     def visit_expression_clauselist(self, element: Any, **kw: Any) -> Expression:
         first, *others = element.clauses
         made = self.of(first)
         for other in others:
-            made = arithmetic.binary(element.operator, made, self.of(other), element.type)
+            made = arithmetic.binary(element.operator, made, self.of(other))
         return made
 
     def visit_unary(self, element: Any, **kw: Any) -> Expression:

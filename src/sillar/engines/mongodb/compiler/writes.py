@@ -12,6 +12,7 @@ from sillar.engines.mongodb.compiler import casts
 from sillar.engines.mongodb.compiler.alignment import literal
 from sillar.engines.mongodb.compiler.conditions import conjuncts, filter_of
 from sillar.engines.mongodb.compiler.expressions import Expressions
+from sillar.engines.mongodb.compiler.failures import Failure, failing
 from sillar.engines.mongodb.compiler.kinds import Kind, kind_of, writer_of
 from sillar.engines.mongodb.compiler.names import collection_of, field_of, id_column, is_required
 from sillar.engines.mongodb.compiler.plan import CommandPlan, Counted, Table
@@ -234,8 +235,8 @@ def assigned(given: Expression, column: Any) -> Any:
     if kind is Kind.DECIMAL and getattr(column.type, "scale", None) is not None:
         code = casts.rounded_half_away({"$toDecimal": code}, literal(column.type.scale))
     if is_required(column):
-        refused = {"$concat": [literal(f"NULL for the column {column.name}, which is NOT NULL "), {"$type": "$_id"}]}
-        code = {"$ifNull": [code, {"$toInt": refused}]}
+        refused = failing(Failure.NULL)
+        code = {"$let": {"vars": {"x": code}, "in": {"$cond": [{"$gt": ["$$x", None]}, "$$x", refused]}}}
     return code
 
 
@@ -255,6 +256,8 @@ def compile_delete(compilation: Compilation, statement: Any) -> CommandPlan:
 def _filtered(compilation: Compilation, statement: Any, state: Any, table: Any, verb: str) -> tuple[Expressions, Any]:
     if statement._returning:
         raise unsupported(f"RETURNING of {verb}", "select the rows first, in the same transaction")
+    if statement._post_criteria_clause is not None:
+        raise unsupported(f"a syntax extension of {verb}", "leave it out, and write the condition into where()")
     if getattr(state, "_extra_froms", None):
         raise unsupported(f"{verb} with several tables", "select the keys first, and give them to in_()")
     scope = Scope(compilation, limited=verb)
