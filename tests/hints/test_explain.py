@@ -12,6 +12,8 @@ from tests.hints.conftest import SQL_ENGINES, Shops
 from tests.hints.shop import CUSTOMERS, ITEMS, ORDERS
 
 from sillar import DatabaseManager, DatabaseSession, DocumentCommand, QueryBuilder, parameter
+from sillar.engines.connection import Reply
+from sillar.engines.mongodb.explain import MongoDBExplainer
 from sillar.errors import UnsupportedCapabilityError, UsageError
 
 C, O, I = CUSTOMERS.c, ORDERS.c, ITEMS.c  # noqa: E741 - as in SQL
@@ -202,3 +204,23 @@ async def test_queries_on_documents(mongodb: Any) -> None:
         assert hint.message == "all of shop_orders is sorted by total to give the first rows"
         assert (await orders().where(O.channel == "tv").delete().explain(session)).full_scans
         await orders_there.drop()
+
+
+def test_plans_as_a_mongod_gives_them() -> None:
+    """What the stand-in does not print: stages of an aggregation, and the bounds of index scans."""
+
+    def read(plan: Any) -> list[tuple[str, str, str | None, bool, bool]]:
+        scans = MongoDBExplainer.read(None, [Reply(None, [(plan,)], 1)]).scans  # type: ignore[arg-type]
+        return [(scan.table, scan.kind, scan.index, scan.narrowed, scan.sorts) for scan in scans]
+
+    def fetched(bounds: dict[str, list[str]]) -> Any:
+        scan = {"stage": "IXSCAN", "indexName": "a_1_b_1", "indexBounds": bounds}
+        planner = {"namespace": "quarry.stones", "winningPlan": {"stage": "FETCH", "inputStage": scan}}
+        return {"queryPlanner": {**planner, "rejectedPlans": [{"stage": "COLLSCAN"}]}}
+
+    entered = fetched({"a": ["[5, 5]"], "b": ["[MinKey, MaxKey]"]})
+    assert read(entered) == [("stones", "index", "a_1_b_1", True, False)]
+    assert read({"stages": [{"$cursor": entered}, {"$sort": {"c": 1}}]}) == [("stones", "index", "a_1_b_1", True, True)]
+    assert read(fetched({"a": ["[MaxKey, MinKey]"], "b": ["[5, 5]"]})) == [("stones", "index", "a_1_b_1", False, False)]
+    by_id = {"queryPlanner": {"namespace": "quarry.stones", "winningPlan": {"stage": "IDHACK"}}}
+    assert read(by_id) == [("stones", "key", "_id_", True, False)]

@@ -179,7 +179,7 @@ class Terminals(Generic[T]):
         params: Mapping[str, Any] | None = None,
     ) -> Explanation:
         """How the engine would run this; it is not run, unless ``analyze`` (what it writes is then rolled back)."""
-        ready: Statements = self._ready(session)
+        ready: Statements = self._asked(session)
         return await ready.explain(self.composed(), params, analyze=analyze)
 
     async def hints(self, session: Statements | None = None, *, params: Mapping[str, Any] | None = None) -> list[Hint]:

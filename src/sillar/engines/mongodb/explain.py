@@ -15,7 +15,7 @@ from sillar.query.explanation import Explanation, Scan, ScanKind
 
 _KEYS: Final = frozenset({"IDHACK", "EXPRESS_IXSCAN", "EXPRESS_CLUSTERED_IXSCAN", "CLUSTERED_IXSCAN"})
 _NOT_OF_THE_PLAN: Final = frozenset({"rejectedPlans", "command", "executionStats", "postgresqlPlan"})
-_WHOLE: Final = "[MinKey, MaxKey]"
+_WHOLE: Final = frozenset({"[MinKey, MaxKey]", "[MaxKey, MinKey]"})
 
 
 class MongoDBExplainer(Explainer):
@@ -89,7 +89,8 @@ def _scans(node: Any, table: str, sorts: bool) -> Iterator[Scan]:
 
 def _index_scan(node: Mapping[str, Any], stage: str, table: str, sorts: bool) -> Scan:
     bounds = node.get("indexBounds")
-    narrowed = not isinstance(bounds, Mapping) or any(_WHOLE not in map(str, each) for each in bounds.values())
+    first: Any = next(iter(bounds.values()), ()) if isinstance(bounds, Mapping) else ()
+    narrowed = _WHOLE.isdisjoint(map(str, first))  # of its first field: the others do not keep it from being walked
     kind: ScanKind = "key" if stage in _KEYS else "index"
     index = str(node.get("indexName", "_id_"))
     return Scan(table, kind, index, None, table, narrowed=narrowed, sorts=sorts)
