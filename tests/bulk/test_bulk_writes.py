@@ -52,6 +52,20 @@ async def test_an_upsert_without_update_leaves_rows_alone(place: Place, count: i
     assert (await place.rows())[1] == ("n1", 1)
 
 
+async def test_an_upsert_where_nothing_but_the_key_can_conflict(place: Place) -> None:
+    await filled(place, 3)
+    upsert = place.session.bulk_upsert
+    report = await upsert(place.table, ["qty", "id"], [(20, 2), (30, 3), (40, 4)], key="id")
+    assert report.rows_affected == 3
+    assert await place.rows() == {0: ("n0", 0), 1: ("n1", 1), 2: ("n2", 20), 3: (None, 30), 4: (None, 40)}
+    for key, inserted in ((4, 0), (5, 1)):
+        report = await upsert(place.table, ["id", "qty"], [(key, 7)], key="id", update=())
+        assert report.rows_affected == inserted
+    report = await upsert(place.table, ["id", "qty"], [(key, 8) for key in range(4, 9)], key="id", update=())
+    assert report.rows_affected == 3
+    assert {key: row[1] for key, row in (await place.rows()).items() if key > 3} == {4: 40, 5: 7, 6: 8, 7: 8, 8: 8}
+
+
 async def test_of_rows_with_one_key_the_last_wins_and_the_first_where_nothing_is_updated(place: Place) -> None:
     await filled(place, 1)
     rows = [(7, "first", 1), (8, "eight", 8), (7, "second", 2), (0, "zero", 3), (0, "nought", 4)]

@@ -111,6 +111,8 @@ class Batch:
         raw = self._connection.raw
         if not update:
             first = identifier(self._write.key[0])
+            if len(self._rows) == 1:  # only a statement of several rows tells how many were there
+                self._rows = [*self._rows, *self._rows]
             results = await self._rows_into(self._table, f" ON DUPLICATE KEY UPDATE {first} = {first}")
             return sum(_inserted(result) for result in results)
         if _has_row_alias(raw):
