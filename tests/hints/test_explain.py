@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import bindparam, delete, insert, literal_column, select
 from sqlalchemy.schema import CreateTable
 from tests.hints.conftest import SQL_ENGINES, Shops
+from tests.hints.labelled import DAY
 from tests.hints.shop import CUSTOMERS, ITEMS, ORDERS
 
 from sillar import DatabaseManager, DatabaseSession, DocumentCommand, QueryBuilder, parameter
@@ -71,6 +72,10 @@ async def test_all_kinds_of_statements_have_plans(shop: DatabaseSession) -> None
         (select(O.id).where(O.id.in_([5, 6])), None),
         (delete(ORDERS).where(O.id == 5), None),
         (select(O.id, literal_column("1")).where(O.id == bindparam("id", literal_execute=True)), {"id": 5}),
+        (
+            select(O.id).where(O.id == 5, O.created < DAY, O.status == bindparam("s", "done", literal_execute=True)),
+            None,
+        ),
         (orders().where(O.id == parameter("id")).prepare().composed(), {"id": 5}),
     ]
     for statement, params in statements:
