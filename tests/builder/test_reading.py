@@ -175,6 +175,8 @@ async def test_subqueries_and_unions(session: DatabaseSession) -> None:
     assert await either.limit(1).all() == [(2, 1)]
     assert len(await cheap.union(cheap, all=True).all()) == 4
     assert await cheap.union(long).count() == 4
+    assert len(await cheap.union(cheap, all=True).union(cheap.union(long, all=True), all=True).all()) == 8
+    assert len(await cheap.union(long).union(cheap).all()) == 4
     ids = QueryBuilder(Book).where(Book.sold).select(Book.author_id)
     assert await QueryBuilder(Author).where(Author.id.in_(ids.statement)).select(Author.id).order_by(
         "id"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sillar import DatabaseSession, DocumentCommand, Execution
+from sillar.engines.mongodb.compiler import CommandPlan
 from sillar.query.text import StatementText
 
 _numbers = itertools.count(1)
@@ -18,7 +20,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.statements: dict[str, tuple[StatementText, list[Any]]] = {}
-        self.commands: dict[str, DocumentCommand] = {}
+        self.commands: dict[str, tuple[DocumentCommand, Mapping[str, Any]]] = {}
 
     def executed(self, execution: Execution, error: BaseException | None) -> None:
         statement = execution.statement
@@ -26,7 +28,9 @@ class Recorder:
             args = execution.args or (execution.payload[0] if execution.payload else ())
             self.statements.setdefault(statement.sql, (statement, list(args)))
         elif isinstance(statement, DocumentCommand):
-            self.commands.setdefault(statement.fingerprint, statement)
+            arguments = execution.args[0] if isinstance(statement, CommandPlan) else statement.arguments
+            # What is sent of one fingerprint differs by the values in it, and not by the fields that are compared.
+            self.commands.setdefault(f"{statement.fingerprint} {fields_of(arguments)}", (statement, arguments))
 
     def transaction_ended(self, database: str, outcome: str, duration_seconds: float) -> None:
         """Not of interest here."""
@@ -45,8 +49,8 @@ async def faults_of(engine: str, session: DatabaseSession, recorder: Recorder) -
             plan = await SQL_PLANS[engine](session, sql, args)
             if plan:
                 faults[sql] = plan
-    for fingerprint, command in list(recorder.commands.items()):
-        plan = await document_fault(session, command)
+    for fingerprint, (command, arguments) in list(recorder.commands.items()):
+        plan = await document_fault(session, command, arguments)
         if plan:
             faults[fingerprint] = plan
     return faults
@@ -95,9 +99,8 @@ SQL_PLANS = {
 }
 
 
-async def document_fault(session: DatabaseSession, command: DocumentCommand) -> str:
+async def document_fault(session: DatabaseSession, command: DocumentCommand, arguments: Mapping[str, Any]) -> str:
     """A collection that is read from end to end. What a change or deletion looks for is explained as a search."""
-    arguments = command.arguments
     collection = session.documents(command.collection)
     if command.verb in ("insert_one", "insert_many"):
         return ""
@@ -117,8 +120,22 @@ async def document_fault(session: DatabaseSession, command: DocumentCommand) -> 
 
 def is_paged(sql: str) -> bool:
     """A page of a list, which has to come out of an index in its order: everything that names a key to go on from."""
-    orders = ("complexity DESC, file_id DESC", "file_id, ordinal LIMIT", "ORDER BY path, id", "ORDER BY name LIMIT")
-    return any(order in sql for order in orders)
+    orders = (
+        r"complexity DESC, \w+\.file_id DESC",
+        r"file_id, \w+\.ordinal\s+LIMIT",
+        r"ORDER BY \w+\.path, \w+\.id",
+        r"ORDER BY \w+\.name\s+LIMIT",
+    )
+    return any(re.search(order, sql) for order in orders)
+
+
+def fields_of(arguments: Any) -> str:
+    """The keys of a command, without its values."""
+    if isinstance(arguments, Mapping):
+        return "{" + ",".join(f"{key}:{fields_of(inner)}" for key, inner in arguments.items()) + "}"
+    if isinstance(arguments, list | tuple):
+        return "[" + ",".join(dict.fromkeys(fields_of(inner) for inner in arguments)) + "]"
+    return ""
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -1,9 +1,8 @@
 """A store in a document database: MongoDB.
 
 The same verbs as in SQL over documents of their own shape: a file carries its imports and its history; what is listed
-over many files (symbols, findings) has documents of its own, with the path in them; the words of a file are arrays in
-one document, indexed element by element. Needs transactions, so a replica set (one member is enough) or a sharded
-cluster.
+over many files (symbols, findings) has documents of its own; the words of a file are arrays in one document, indexed
+element by element. Needs transactions, so a replica set (one member is enough) or a sharded cluster.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from codeatlas.discovery import KnownFile
-from codeatlas.document_reading import CANDIDATES_MAX, RUN_FIELDS, DocumentReading
+from codeatlas.document_reading import DocumentReading
 from codeatlas.pipelines import INDEXES
+from codeatlas.queries import LIST_SIZE_MAX
 from codeatlas.records import (
     FileRecord,
     FileTouch,
@@ -67,13 +67,13 @@ class DocumentStore(DocumentReading):
     async def project(self, name: str) -> Project:
         async with self._session() as session:
             projects = session.documents("atlas_projects")
-            found = await projects.find_one({"name": name}, into=Project)
+            found = await self._project_named(session, name)
             if found is None:
                 document = {"_id": await self._take_ids(session, "projects", 1), "name": name, "created_at": _now()}
                 # Unless another process was faster: then it is there.
                 with suppress(IntegrityError):
                     await projects.insert_one(document)
-                found = await projects.find_one({"name": name}, into=Project)
+                found = await self._project_named(session, name)
         assert found is not None
         return found
 
@@ -81,12 +81,12 @@ class DocumentStore(DocumentReading):
         key = {"project_id": project_id, "root": root}
         async with self._session() as session:
             repositories = session.documents("atlas_repositories")
-            found = await repositories.find_one(key, into=Repository)
+            found = await self._repository_at(session, project_id, root)
             if found is None:
                 document = {"_id": await self._take_ids(session, "repositories", 1), **key, "open_analysis_id": None}
                 with suppress(IntegrityError):  # as above
                     await repositories.insert_one(document)
-                found = await repositories.find_one(key, into=Repository)
+                found = await self._repository_at(session, project_id, root)
         assert found is not None
         return found
 
@@ -109,11 +109,6 @@ class DocumentStore(DocumentReading):
             if taken.matched == 0:
                 raise RunInProgressError(run)
             return run
-
-    async def _open_run(self, session: DatabaseSession, repository: Repository) -> Any:
-        found = await session.documents("atlas_repositories").find_one({"_id": repository.id})
-        assert found is not None
-        return found["open_analysis_id"]
 
     async def _claim(self, session: DatabaseSession, repository: Repository, run_id: int, owner: str) -> bool:
         """Begin a run, unless another process has begun one since we looked, or does so now."""
@@ -143,23 +138,6 @@ class DocumentStore(DocumentReading):
             return False
         return True
 
-    async def _run(self, session: DatabaseSession, run_id: int) -> Run:
-        run = await session.documents("atlas_analyses").find_one({"_id": run_id}, projection=RUN_FIELDS, into=Run)
-        assert run is not None, f"run {run_id} is referred to and does not exist"
-        return run
-
-    async def known_files(self, repository_id: int) -> dict[str, KnownFile]:
-        known: dict[str, KnownFile] = {}
-        wanted = dict.fromkeys(("path", "size_bytes", "mtime_ns", "sha256", "analyser"), 1)
-        async with self._session() as session:
-            stream = session.documents("atlas_files").stream(
-                {"repository_id": repository_id}, projection=wanted, into=KnownFile
-            )
-            async with stream as files:
-                async for file in files:
-                    known[file.path] = file
-        return known
-
     async def record_files(self, run: Run, records: Sequence[FileRecord], touches: Sequence[FileTouch] = ()) -> None:
         batch = Batch(run, records)
         async with self._session() as session:
@@ -181,8 +159,8 @@ class DocumentStore(DocumentReading):
             await self._advance(session, run, analysed=len(records), failed=batch.failed_count)
 
     async def remove_files(self, run: Run, files: Sequence[KnownFile]) -> None:
-        for start in range(0, len(files), CANDIDATES_MAX):
-            ids = [file.id for file in files[start : start + CANDIDATES_MAX]]
+        for start in range(0, len(files), LIST_SIZE_MAX):
+            ids = [file.id for file in files[start : start + LIST_SIZE_MAX]]
             async with self._session() as session, session.transaction():
                 for collection in ("atlas_symbols", "atlas_rule_results"):
                     await session.documents(collection).delete_many({"file_id": {"$in": ids}})
@@ -252,7 +230,7 @@ class _Documents:
     Attributes:
         files, terms: one for each new file; ``terms`` for changed files, too.
         changes: what happens to the documents of changed files.
-        contents: symbols and findings, each with the path of its file.
+        contents: symbols and findings.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -263,8 +241,10 @@ class _Documents:
         new = [dict(zip(FILE_COLUMNS, row, strict=True)) for row in batch.new]
         self.files = [self._figures(row) | {"_id": row["id"], "history": [self._revisions[row["id"]]]} for row in new]
         self.changes = [change for row in batch.changed for change in self._changes(row)]
-        paths = {row["id"]: row["path"] for row in (*new, *batch.changed)}
-        self.contents = {name: _with_paths(name, batch.contents[name], paths) for name in _CONTENTS}
+        self.contents = {
+            name: [dict(zip(CONTENT_COLUMNS[name], row, strict=True)) for row in batch.contents[name]]
+            for name in _CONTENTS
+        }
         self.terms = list(_terms(batch).values())
 
     def _figures(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,10 +261,6 @@ class _Documents:
             ("update_one", which, {"$set": self._figures(row), "$pull": same_run}),
             ("update_one", which, {"$push": {"history": revision}}),
         ]
-
-
-def _with_paths(table: str, rows: Sequence[tuple[Any, ...]], paths: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [dict(zip(CONTENT_COLUMNS[table], row, strict=True), path=paths[row[0]]) for row in rows]
 
 
 def _terms(batch: Batch) -> dict[int, dict[str, Any]]:

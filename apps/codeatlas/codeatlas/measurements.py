@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -81,9 +81,9 @@ class ProjectFigures(msgspec.Struct, frozen=True):
         )
 
 
-def counted(row: Mapping[str, Any]) -> dict[str, int]:
-    """Sums as integers: engines answer Decimal, and NULL where there was nothing to sum."""
-    return {name: int(value or 0) for name, value in row.items() if name != "name"}
+def counted(names: Sequence[str], values: Iterable[Any]) -> dict[str, int]:
+    """Sums as integers, by name: engines answer Decimal, and NULL where there was nothing to sum."""
+    return {name: int(value or 0) for name, value in zip(names, values, strict=True)}
 
 
 def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""The filters, pipelines and indexes of a document store: what :mod:`codeatlas.queries` and the schema are for SQL."""
+"""The indexes of a document store, and the searches in its arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from codeatlas.queries import SUMS
+from codeatlas.measurements import MODULES_KEPT
 from codeatlas.terms import WEIGHT_NAME, WEIGHT_PART, WEIGHT_TEXT, prefix_end
 
 INDEXES: Final[tuple[tuple[str, str, tuple[tuple[str, int], ...], bool], ...]] = (
@@ -38,75 +38,19 @@ INDEXES: Final[tuple[tuple[str, str, tuple[tuple[str, int], ...], bool], ...]] =
 
 # --- measuring a project --------------------------------------------------------------------------------------------
 
-TOTALS: Final[list[dict[str, Any]]] = [
-    {
-        "$group": {
-            "_id": None,
-            "files": {"$sum": 1},
-            "files_failed": {"$sum": {"$cond": [{"$eq": ["$status", "failed"]}, 1, 0]}},
-            "complexity_max": {"$max": "$complexity_max"},
-            **{name: {"$sum": f"${name}"} for name in SUMS},
-        }
-    }
-]
-BY_PACKAGE: Final[list[dict[str, Any]]] = [
-    {
-        "$group": {
-            "_id": "$package",
-            "files": {"$sum": 1},
-            **{name: {"$sum": f"${name}"} for name in ("lines_code", "complexity_total", "findings")},
-        }
-    }
-]
-BY_COMPLEXITY: Final[list[dict[str, Any]]] = [{"$group": {"_id": "$complexity", "value": {"$sum": 1}}}]
-BY_RULE: Final[list[dict[str, Any]]] = [{"$group": {"_id": "$rule", "value": {"$sum": 1}}}]
-BY_MODULE: Final[list[dict[str, Any]]] = [
-    {"$unwind": "$modules"},
-    {"$group": {"_id": "$modules", "value": {"$sum": 1}}},
-    {"$sort": {"value": -1, "_id": 1}},
-]
 
-
-# --- lists: from the one after a key --------------------------------------------------------------------------------
-
-
-def after_file(project_id: int, path: str, file_id: int) -> dict[str, Any]:
-    return {
-        "project_id": project_id,
-        "path": {"$gte": path},
-        "$or": [{"path": {"$gt": path}}, {"_id": {"$gt": file_id}}],
-    }
-
-
-def after_function(project_id: int, after: tuple[int, int, int] | None) -> dict[str, Any]:
-    if after is None:
-        return {"project_id": project_id, "complexity": {"$gt": 0}}
-    complexity, file_id, ordinal = after
-    return {
-        "project_id": project_id,
-        "complexity": {"$gt": 0, "$lte": complexity},
-        "$or": [
-            {"complexity": {"$lt": complexity}},
-            {"file_id": {"$lt": file_id}},
-            {"file_id": file_id, "ordinal": {"$lt": ordinal}},
-        ],
-    }
-
-
-def after_finding(project_id: int, rule: str, file_id: int, ordinal: int) -> dict[str, Any]:
-    return {
-        "project_id": project_id,
-        "rule": rule,
-        "file_id": {"$gte": file_id},
-        "$or": [{"file_id": {"$gt": file_id}}, {"ordinal": {"$gt": ordinal}}],
-    }
+def by_module(project_id: int) -> list[dict[str, Any]]:
+    """The modules that most files import, with the number of these files."""
+    return [
+        {"$match": {"project_id": project_id}},
+        {"$unwind": "$modules"},
+        {"$group": {"_id": "$modules", "value": {"$sum": 1}}},
+        {"$sort": {"value": -1, "_id": 1}},
+        {"$limit": MODULES_KEPT},
+    ]
 
 
 # --- searches -------------------------------------------------------------------------------------------------------
-
-
-def symbols_with_prefix(project_id: int, prefix: str) -> dict[str, Any]:
-    return {"project_id": project_id, "search_name": _beginning(prefix)}
 
 
 def having_short_name(project_id: int, start: str) -> dict[str, Any]:
@@ -115,10 +59,6 @@ def having_short_name(project_id: int, start: str) -> dict[str, Any]:
 
 def having_grams(project_id: int, grams: Sequence[str]) -> dict[str, Any]:
     return {"project_id": project_id, "grams": {"$all": list(grams)}}
-
-
-def named_like(files: Sequence[int], name: str) -> dict[str, Any]:
-    return {"_id": {"$in": list(files)}, "path_lower": {"$regex": re.escape(name.lower())}}
 
 
 def files_by_words(project_id: int, words: Sequence[str], limit: int) -> list[dict[str, Any]]:
@@ -163,7 +103,3 @@ def _one_beginning(prefix: str) -> dict[str, Any]:
     Of two comparisons each could be met by another element.
     """
     return {"$regex": f"^{re.escape(prefix)}"}
-
-
-def _beginning(prefix: str) -> dict[str, Any]:
-    return {"$gte": prefix, "$lt": prefix_end(prefix)}

@@ -1,239 +1,198 @@
-"""The SQL of a store: one text for all SQL engines, each served by an index that :mod:`codeatlas.schema` makes.
+"""What is read of a store: prepared queries over the tables of :mod:`codeatlas.schema`, one definition for all engines.
 
-Pages are cut by key, not by offset: ``key >= :after`` lets the engine start in the index, the rest of the condition
-leaves out what the page before had of the same key.
+Each is served by an index, which a test asks every engine. Pages are cut by key, not by offset: ``key >= :after`` lets
+the engine start in the index, the rest of the condition leaves out what the page before had of the same key.
+
+What documents hold in another shape is in :mod:`codeatlas.sql_reading` and :mod:`codeatlas.document_reading`.
 """
-
-# ruff: noqa: S608 - what is put into these texts are names of tables and columns from here; values are always bound
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-import msgspec
+from sqlalchemy import and_, case, func, or_
 
+from codeatlas.discovery import KnownFile
 from codeatlas.records import (
     FileFacts,
     FileFinding,
-    FileImport,
-    FileRevision,
     FileSummary,
     FileSymbol,
     FindingSummary,
-    Measurement,
     Project,
     Repository,
     Run,
     SymbolSummary,
 )
+from codeatlas.schema import ANALYSES, FILES, PROJECTS, REPOSITORIES, RULE_RESULTS, SYMBOLS
+from sillar import QueryBuilder, parameter
 
 LIST_SIZE_MAX: Final = 512
-LIST_SIZES: Final = (1, 8, 64, LIST_SIZE_MAX)
-"""Lists of values are padded to these lengths, so that only so many texts have to be prepared."""
-
-
-def _columns(record: type[msgspec.Struct], *, without: Sequence[str] = ()) -> str:
-    return ", ".join(name for name in record.__struct_fields__ if name not in without)
-
-
-def listed(name: str, values: Sequence[object]) -> tuple[str, dict[str, object]]:
-    """Placeholders for ``IN (…)`` and their parameters, padded by repeating the last value.
-
-    Raises:
-        ValueError: no values, or more than the longest list takes.
-    """
-    if not values or len(values) > LIST_SIZE_MAX:
-        raise ValueError(f"{len(values)} values in a list of 1 to {LIST_SIZE_MAX}")
-    size = next(size for size in LIST_SIZES if size >= len(values))
-    padded = [*values, *[values[-1]] * (size - len(values))]
-    names = [f"{name}{number}" for number in range(size)]
-    return ", ".join(f":{each}" for each in names), dict(zip(names, padded, strict=True))
-
+"""Values in one ``IN``, and files that a search looks at."""
 
 # --- projects, repositories, runs ------------------------------------------------------------------------------------
 
-PROJECTS = f"SELECT {_columns(Project)} FROM atlas_projects WHERE name > :after ORDER BY name LIMIT :limit"
-PROJECT_BY_NAME = f"SELECT {_columns(Project)} FROM atlas_projects WHERE name = :name"
-PROJECT_BY_ID = f"SELECT {_columns(Project)} FROM atlas_projects WHERE id = :project_id"
+_projects = QueryBuilder(PROJECTS).into(Project)
+_repositories = QueryBuilder(REPOSITORIES)
+_runs = QueryBuilder(ANALYSES).into(Run)
+
+PROJECTS_LISTED = (
+    _projects.where(PROJECTS.c.name > parameter("after")).order_by("name").limit(parameter("limit")).prepare()
+)
+PROJECT_NAMED = _projects.where(PROJECTS.c.name == parameter("name")).prepare()
+PROJECT_BY_ID = _projects.where(PROJECTS.c.id == parameter("project_id")).prepare()
 REPOSITORY_BY_ROOT = (
-    f"SELECT {_columns(Repository)} FROM atlas_repositories WHERE project_id = :project_id AND root = :root"
+    _repositories.into(Repository)
+    .where(REPOSITORIES.c.project_id == parameter("project_id"), REPOSITORIES.c.root == parameter("root"))
+    .prepare()
 )
-ROOTS = "SELECT root FROM atlas_repositories WHERE project_id = :project_id ORDER BY root"
-OPEN_RUN = "SELECT open_analysis_id FROM atlas_repositories WHERE id = :repository_id"
-RUN = f"SELECT {_columns(Run)} FROM atlas_analyses WHERE id = :run_id"
-LATEST_RUN = f"SELECT {_columns(Run)} FROM atlas_analyses WHERE project_id = :project_id ORDER BY id DESC LIMIT 1"
+ROOTS = (
+    _repositories.select(REPOSITORIES.c.root)
+    .where(REPOSITORIES.c.project_id == parameter("project_id"))
+    .order_by("root")
+    .prepare()
+)
+OPEN_RUN = (
+    _repositories.select(REPOSITORIES.c.open_analysis_id)
+    .where(REPOSITORIES.c.id == parameter("repository_id"))
+    .prepare()
+)
+RUN = _runs.where(ANALYSES.c.id == parameter("run_id")).prepare()
+LATEST_RUN = _runs.where(ANALYSES.c.project_id == parameter("project_id")).order_by("-id").prepare()
 FINISHED_RUNS = (
-    f"SELECT {_columns(Run)} FROM atlas_analyses WHERE project_id = :project_id AND status = 'finished'"
-    " ORDER BY id DESC LIMIT :limit"
+    _runs.where(ANALYSES.c.project_id == parameter("project_id"), ANALYSES.c.status == "finished")
+    .order_by("-id")
+    .limit(parameter("limit"))
+    .prepare()
 )
-METRICS_OF_RUN = f"SELECT {_columns(Measurement)} FROM atlas_metrics WHERE analysis_id = :run_id"
-
-
-def totals_of_runs(runs: str) -> str:
-    return f"SELECT analysis_id, name, value FROM atlas_metrics WHERE analysis_id IN ({runs}) AND kind = 'total'"
-
-
-# --- a run at work ---------------------------------------------------------------------------------------------------
-
-TAKE_IDS = "UPDATE atlas_sequences SET next_value = next_value + :count WHERE name = :name"
-NEXT_ID = "SELECT next_value FROM atlas_sequences WHERE name = :name"
-KNOWN_FILES = (
-    "SELECT id, path, size_bytes, mtime_ns, sha256, analyser FROM atlas_files WHERE repository_id = :repository_id"
-)
-CLAIM_REPOSITORY = (
-    "UPDATE atlas_repositories SET open_analysis_id = :run_id WHERE id = :repository_id AND open_analysis_id IS NULL"
-)
-RELEASE_REPOSITORY = (
-    "UPDATE atlas_repositories SET open_analysis_id = NULL WHERE id = :repository_id AND open_analysis_id = :run_id"
-)
-TAKE_OVER_RUN = (
-    "UPDATE atlas_analyses SET owner = :owner, status = 'running', heartbeat_at = :now, resumes = resumes + 1"
-    " WHERE id = :run_id AND owner = :owner_before AND resumes = :resumes_before"
-)
-ADVANCE_RUN = (
-    "UPDATE atlas_analyses SET heartbeat_at = :now, files_analysed = files_analysed + :analysed,"
-    " files_failed = files_failed + :failed, files_removed = files_removed + :removed"
-    " WHERE id = :run_id AND owner = :owner"
-)
-INTERRUPT_RUN = (
-    "UPDATE atlas_analyses SET status = 'interrupted', owner = '', heartbeat_at = :now"
-    " WHERE id = :run_id AND owner = :owner"
-)
-FINISH_RUN = (
-    "UPDATE atlas_analyses SET status = 'finished', owner = '', heartbeat_at = :now, finished_at = :now,"
-    " files_found = :found, files_unchanged = :unchanged WHERE id = :run_id AND owner = :owner"
-)
-TOUCH_FILE = "UPDATE atlas_files SET mtime_ns = :mtime_ns, size_bytes = :size_bytes WHERE id = :file_id"
-FORGET_METRICS = "DELETE FROM atlas_metrics WHERE analysis_id = :run_id"
-
-
-def update_file(columns: Sequence[str]) -> str:
-    return f"UPDATE atlas_files SET {', '.join(f'{name} = :{name}' for name in columns)} WHERE id = :id"
-
-
-def insert(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
-
-
-def by_key(table: str, key: str) -> str:
-    return f"SELECT {key} FROM {table} WHERE {key} = :key"
-
-
-def forget_contents(table: str, files: str) -> str:
-    return f"DELETE FROM {table} WHERE file_id IN ({files})"
-
-
-def forget_revisions(files: str) -> str:
-    return f"DELETE FROM atlas_file_metrics WHERE file_id IN ({files}) AND analysis_id = :run_id"
-
-
-def forget_files(files: str) -> str:
-    return f"DELETE FROM atlas_files WHERE id IN ({files})"
-
+KNOWN_FILES = QueryBuilder(FILES).into(KnownFile).where(FILES.c.repository_id == parameter("repository_id")).prepare()
 
 # --- measuring a project ---------------------------------------------------------------------------------------------
 
-SUMS: Final = (
+_SUMS: Final = (
     "size_bytes",
     *("lines_total", "lines_code", "lines_comment", "lines_docstring", "lines_blank"),
     *("functions", "classes", "imports", "complexity_total", "documentable", "documented", "findings"),
 )
+TOTAL_NAMES: Final = ("files", "files_failed", "complexity_max", *_SUMS)
+"""What the columns of ``TOTALS`` are."""
 TOTALS = (
-    "SELECT COUNT(*) AS files, SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS files_failed,"
-    f" MAX(complexity_max) AS complexity_max, {', '.join(f'SUM({name}) AS {name}' for name in SUMS)}"
-    " FROM atlas_files WHERE project_id = :project_id"
+    QueryBuilder(FILES)
+    .select(
+        func.count(),
+        func.sum(case((FILES.c.status == "failed", 1), else_=0)),
+        func.max(FILES.c.complexity_max),
+        *(func.sum(FILES.c[name]) for name in _SUMS),
+    )
+    .where(FILES.c.project_id == parameter("project_id"))
+    .prepare()
 )
+_PACKAGE_SUMS: Final = ("lines_code", "complexity_total", "findings")
+PACKAGE_NAMES: Final = ("files", *_PACKAGE_SUMS)
+"""What the columns of ``BY_PACKAGE`` are, after the package."""
 BY_PACKAGE = (
-    "SELECT package AS name, COUNT(*) AS files, SUM(lines_code) AS lines_code,"
-    " SUM(complexity_total) AS complexity_total, SUM(findings) AS findings"
-    " FROM atlas_files WHERE project_id = :project_id GROUP BY package"
+    QueryBuilder(FILES)
+    .select(FILES.c.package, func.count(), *(func.sum(FILES.c[name]) for name in _PACKAGE_SUMS))
+    .where(FILES.c.project_id == parameter("project_id"))
+    .group_by("package")
+    .prepare()
 )
 BY_COMPLEXITY = (
-    "SELECT complexity AS name, COUNT(*) AS value FROM atlas_symbols"
-    " WHERE project_id = :project_id AND complexity > 0 GROUP BY complexity"
+    QueryBuilder(SYMBOLS)
+    .select(SYMBOLS.c.complexity, func.count())
+    .where(SYMBOLS.c.project_id == parameter("project_id"), SYMBOLS.c.complexity > 0)
+    .group_by("complexity")
+    .prepare()
 )
-BY_RULE = "SELECT rule AS name, COUNT(*) AS value FROM atlas_rule_results WHERE project_id = :project_id GROUP BY rule"
-BY_MODULE = (
-    "SELECT module AS name, COUNT(DISTINCT file_id) AS value FROM atlas_imports WHERE project_id = :project_id"
-    " GROUP BY module ORDER BY COUNT(DISTINCT file_id) DESC, module LIMIT :limit"
+BY_RULE = (
+    QueryBuilder(RULE_RESULTS)
+    .select(RULE_RESULTS.c.rule, func.count())
+    .where(RULE_RESULTS.c.project_id == parameter("project_id"))
+    .group_by("rule")
+    .prepare()
 )
-
 
 # --- lists and searches ----------------------------------------------------------------------------------------------
 
-_SUMMARY = _columns(FileSummary, without=("score",))
-FILES_LISTED = (
-    f"SELECT {_SUMMARY} FROM atlas_files WHERE project_id = :project_id AND path >= :path"
-    " AND (path > :path OR id > :id) ORDER BY path, id LIMIT :limit"
-)
-FILES_BY_SHORT_NAME = (
-    "SELECT DISTINCT file_id FROM atlas_terms WHERE project_id = :project_id AND kind = 'p'"
-    " AND term >= :start AND term < :end ORDER BY file_id LIMIT :limit"
-)
+_files = QueryBuilder(FILES).into(FileSummary)
 # Lists of symbols and findings come from their own table alone, and the paths by id afterwards: joined, an engine may
 # begin with the files, and has to sort.
-_SYMBOL = _columns(SymbolSummary, without=("path",))
+_symbols = QueryBuilder(SYMBOLS).into(SymbolSummary)
+_findings = QueryBuilder(RULE_RESULTS).into(FindingSummary)
+
+FILES_LISTED = (
+    _files.where(
+        FILES.c.project_id == parameter("project_id"),
+        FILES.c.path >= parameter("path"),
+        or_(FILES.c.path > parameter("path"), FILES.c.id > parameter("id")),
+    )
+    .order_by("path", "id")
+    .limit(parameter("limit"))
+    .prepare()
+)
 FUNCTIONS_BY_COMPLEXITY = (
-    f"SELECT {_SYMBOL} FROM atlas_symbols WHERE project_id = :project_id AND complexity > 0"
-    " AND complexity <= :complexity AND (complexity < :complexity OR file_id < :file_id"
-    " OR (file_id = :file_id AND ordinal < :ordinal))"
-    " ORDER BY complexity DESC, file_id DESC, ordinal DESC LIMIT :limit"
+    _symbols.where(
+        SYMBOLS.c.project_id == parameter("project_id"),
+        SYMBOLS.c.complexity > 0,
+        SYMBOLS.c.complexity <= parameter("complexity"),
+        or_(
+            SYMBOLS.c.complexity < parameter("complexity"),
+            SYMBOLS.c.file_id < parameter("file_id"),
+            and_(SYMBOLS.c.file_id == parameter("file_id"), SYMBOLS.c.ordinal < parameter("ordinal")),
+        ),
+    )
+    .order_by("-complexity", "-file_id", "-ordinal")
+    .limit(parameter("limit"))
+    .prepare()
 )
 SYMBOLS_NAMED = (
-    f"SELECT {_SYMBOL} FROM atlas_symbols WHERE project_id = :project_id AND search_name >= :start"
-    " AND search_name < :end ORDER BY search_name, file_id, ordinal LIMIT :limit"
+    _symbols.where(
+        SYMBOLS.c.project_id == parameter("project_id"),
+        SYMBOLS.c.search_name >= parameter("start"),
+        SYMBOLS.c.search_name < parameter("end"),
+    )
+    .order_by("search_name", "file_id", "ordinal")
+    .limit(parameter("limit"))
+    .prepare()
 )
 FINDINGS_OF_RULE = (
-    f"SELECT {_columns(FindingSummary, without=('path',))} FROM atlas_rule_results WHERE project_id = :project_id"
-    " AND rule = :rule AND file_id >= :file_id AND (file_id > :file_id OR ordinal > :ordinal)"
-    " ORDER BY file_id, ordinal LIMIT :limit"
+    _findings.where(
+        RULE_RESULTS.c.project_id == parameter("project_id"),
+        RULE_RESULTS.c.rule == parameter("rule"),
+        RULE_RESULTS.c.file_id >= parameter("file_id"),
+        or_(RULE_RESULTS.c.file_id > parameter("file_id"), RULE_RESULTS.c.ordinal > parameter("ordinal")),
+    )
+    .order_by("file_id", "ordinal")
+    .limit(parameter("limit"))
+    .prepare()
 )
-
-
-def paths_by_ids(files: str) -> str:
-    return f"SELECT id, path FROM atlas_files WHERE id IN ({files})"
-
-
-def files_by_ids(files: str) -> str:
-    return f"SELECT {_SUMMARY} FROM atlas_files WHERE id IN ({files})"
-
-
-def files_by_ids_named(files: str) -> str:
-    return files_by_ids(files) + " AND path_lower LIKE :pattern ESCAPE '!'"
-
-
-def files_by_grams(grams: str) -> str:
-    return (
-        "SELECT file_id FROM atlas_terms WHERE project_id = :project_id AND kind = 'p'"
-        f" AND term IN ({grams}) GROUP BY file_id HAVING COUNT(*) = :count ORDER BY file_id LIMIT :limit"
-    )
-
-
-def files_by_words(count: int) -> str:
-    """Files that have, for each of ``count`` words, a term that begins with it; exact terms weigh double."""
-    each = (
-        "SELECT file_id, MAX(CASE WHEN term = :start{0} THEN 2 * weight ELSE weight END) AS score FROM atlas_terms"
-        " WHERE project_id = :project_id AND kind = 't' AND term >= :start{0} AND term < :end{0} GROUP BY file_id"
-    )
-    words = " UNION ALL ".join(each.format(number) for number in range(count))
-    return (
-        f"SELECT file_id, SUM(score) AS score FROM ({words}) AS words GROUP BY file_id"
-        f" HAVING COUNT(*) = {int(count)} ORDER BY SUM(score) DESC, file_id LIMIT :limit"
-    )
-
+FILES_BY_IDS = _files.where(FILES.c.id.in_(parameter("ids"))).prepare()
+FILES_BY_IDS_LIKE = _files.where(
+    FILES.c.id.in_(parameter("ids")), FILES.c.path_lower.like(parameter("pattern"), escape="!")
+).prepare()
+PATHS_BY_IDS = QueryBuilder(FILES).select(FILES.c.id, FILES.c.path).where(FILES.c.id.in_(parameter("ids"))).prepare()
 
 # --- one file --------------------------------------------------------------------------------------------------------
 
-_FACTS = ", ".join(f"r.{name}" if name == "root" else f"f.{name}" for name in FileFacts.__struct_fields__)
 FILE_FACTS = (
-    f"SELECT {_FACTS} FROM atlas_files f JOIN atlas_repositories r ON r.id = f.repository_id WHERE f.id = :file_id"
+    QueryBuilder(FILES)
+    .join(REPOSITORIES)
+    .where(FILES.c.id == parameter("file_id"))
+    .select(*(REPOSITORIES.c.root if name == "root" else FILES.c[name] for name in FileFacts.__struct_fields__))
+    .into(FileFacts)
+    .prepare()
 )
-FILE_SYMBOLS = f"SELECT {_columns(FileSymbol)} FROM atlas_symbols WHERE file_id = :file_id ORDER BY ordinal"
-FILE_IMPORTS = f"SELECT {_columns(FileImport)} FROM atlas_imports WHERE file_id = :file_id ORDER BY ordinal"
-FILE_FINDINGS = f"SELECT {_columns(FileFinding)} FROM atlas_rule_results WHERE file_id = :file_id ORDER BY ordinal"
-_REVISION = ", ".join(f"a.{name}" if name == "started_at" else f"m.{name}" for name in FileRevision.__struct_fields__)
-FILE_HISTORY = (
-    f"SELECT {_REVISION} FROM atlas_file_metrics m JOIN atlas_analyses a ON a.id = m.analysis_id"
-    " WHERE m.file_id = :file_id ORDER BY m.analysis_id"
+FILE_SYMBOLS = (
+    QueryBuilder(SYMBOLS)
+    .into(FileSymbol)
+    .where(SYMBOLS.c.file_id == parameter("file_id"))
+    .order_by("ordinal")
+    .prepare()
+)
+FILE_FINDINGS = (
+    QueryBuilder(RULE_RESULTS)
+    .into(FileFinding)
+    .where(RULE_RESULTS.c.file_id == parameter("file_id"))
+    .order_by("ordinal")
+    .prepare()
 )

@@ -1,4 +1,4 @@
-"""The tables of a SQL store, for every SQL engine.
+"""The tables of a store: for the queries of every engine, and as DDL for every SQL engine.
 
 Rows carry ``project_id`` even where ``file_id`` implies it: the lists of a project are then read from one index, in
 order. Text that is compared by range is ordered by code point on every engine.
@@ -6,6 +6,7 @@ order. Text that is compared by range is ordered by code point on every engine.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeDecorator
 
 from codeatlas.analysis import MESSAGE_LENGTH_MAX, NAME_LENGTH_MAX
 from codeatlas.discovery import PATH_LENGTH_MAX
@@ -45,7 +47,19 @@ _DIALECTS: dict[str, Dialect] = {
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 # TIMESTAMP, not DATETIME: it is a moment, as in the other engines (and ends in 2038, as the engine has it).
 _MICROSECONDS = mysql.TIMESTAMP(fsp=6)
-_Time = DateTime(timezone=True).with_variant(_MICROSECONDS, "mysql", "mariadb").with_variant(Text(), "sqlite")
+
+
+class _MomentText(TypeDecorator[dt.datetime]):
+    """A moment where there is no type for it: text in ISO 8601, as a session's own parameters are stored."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dt.datetime | None:
+        return None if value is None else dt.datetime.fromisoformat(value)
+
+
+_Time = DateTime(timezone=True).with_variant(_MICROSECONDS, "mysql", "mariadb").with_variant(_MomentText(), "sqlite")
 
 
 def _text(length: int) -> Any:
@@ -85,14 +99,14 @@ _table("schema", _key("version", Integer))
 # The next free id by kind: many ids are taken with one statement, before the rows that bear them are written in bulk.
 _table("sequences", _key("name", _text(40)), _required("next_value", BigInteger))
 
-_table(
+PROJECTS = _table(
     "projects",
     _key("id", _Id),
     _required("name", _text(PROJECT_NAME_LENGTH_MAX), unique=True),
     _required("created_at", _Time),
 )
 
-_table(
+REPOSITORIES = _table(
     "repositories",
     _key("id", _Id),
     _required("project_id", _Id, ForeignKey("atlas_projects.id")),
@@ -102,7 +116,7 @@ _table(
     UniqueConstraint("project_id", "root", name="atlas_repositories_root"),
 )
 
-_table(
+ANALYSES = _table(
     "analyses",
     _key("id", _Id),
     _required("project_id", _Id, ForeignKey("atlas_projects.id")),
@@ -117,7 +131,7 @@ _table(
     Index("atlas_analyses_latest", "project_id", "id"),
 )
 
-_table(
+METRICS = _table(
     "metrics",
     _key("analysis_id", _Id, ForeignKey("atlas_analyses.id", ondelete="CASCADE")),
     _key("kind", _text(20)),
@@ -126,7 +140,7 @@ _table(
     clustered=True,
 )
 
-_table(
+FILES = _table(
     "files",
     _key("id", _Id),
     _required("project_id", _Id, ForeignKey("atlas_projects.id")),
@@ -153,7 +167,7 @@ _table(
     Index("atlas_files_package", "project_id", "package"),
 )
 
-_table(
+FILE_METRICS = _table(
     "file_metrics",
     _key("file_id", _Id, _of_file()),
     _key("analysis_id", _Id, ForeignKey("atlas_analyses.id")),
@@ -163,7 +177,7 @@ _table(
     clustered=True,
 )
 
-_table(
+SYMBOLS = _table(
     "symbols",
     _key("file_id", _Id, _of_file()),
     _key("ordinal", Integer),
@@ -178,7 +192,7 @@ _table(
     clustered=True,
 )
 
-_table(
+IMPORTS = _table(
     "imports",
     _key("file_id", _Id, _of_file()),
     _key("ordinal", Integer),
@@ -189,7 +203,7 @@ _table(
     clustered=True,
 )
 
-_table(
+RULE_RESULTS = _table(
     "rule_results",
     _key("file_id", _Id, _of_file()),
     _key("ordinal", Integer),
@@ -204,7 +218,7 @@ _table(
 
 # The words under which files are found (codeatlas.terms). No foreign key: with some hundreds of rows to a file, the
 # check of each row would cost more than its insertion; files and terms are only ever removed together.
-_table(
+TERMS = _table(
     "terms",
     _key("file_id", _Id),
     _key("kind", _text(1)),

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from codeatlas import queries
+from codeatlas import changes
 from codeatlas.discovery import KnownFile
+from codeatlas.queries import LIST_SIZE_MAX
 from codeatlas.records import (
     FileRecord,
     FileTouch,
@@ -70,50 +71,49 @@ class SqlStore(SqlReading):
     async def _insert_once(self, session: DatabaseSession, table: str, row: dict[str, Any]) -> None:
         """Insert a row unless its key is there. The key is the first column."""
         key = next(iter(row))
-        if await session.fetch_one(queries.by_key(table, key), {"key": row[key]}) is None:
+        if await session.fetch_one(changes.by_key(table, key), {"key": row[key]}) is None:
             with suppress(IntegrityError):  # another process was faster
-                await session.execute(queries.insert(table, list(row)), row)
+                await session.execute(changes.insert(table, list(row)), row)
 
     # --- recording --------------------------------------------------------------------------------------------------
 
     async def project(self, name: str) -> Project:
         async with self._session() as session:
-            found = await session.fetch_one(queries.PROJECT_BY_NAME, {"name": name}, into=Project)
+            found = await self._project_named(session, name)
             if found is None:
                 row = {"id": await self._take_ids(session, "projects", 1), "name": name, "created_at": _now()}
                 # Unless another process was faster: then it is there.
                 with suppress(IntegrityError):
-                    await session.execute(queries.insert("atlas_projects", list(row)), row)
-                found = await session.fetch_one(queries.PROJECT_BY_NAME, {"name": name}, into=Project)
+                    await session.execute(changes.insert("atlas_projects", list(row)), row)
+                found = await self._project_named(session, name)
         assert found is not None
         return found
 
     async def repository(self, project_id: int, root: str) -> Repository:
         key = {"project_id": project_id, "root": root}
         async with self._session() as session:
-            found = await session.fetch_one(queries.REPOSITORY_BY_ROOT, key, into=Repository)
+            found = await self._repository_at(session, project_id, root)
             if found is None:
                 row = {"id": await self._take_ids(session, "repositories", 1), **key}
                 with suppress(IntegrityError):  # as above
-                    await session.execute(queries.insert("atlas_repositories", list(row)), row)
-                found = await session.fetch_one(queries.REPOSITORY_BY_ROOT, key, into=Repository)
+                    await session.execute(changes.insert("atlas_repositories", list(row)), row)
+                found = await self._repository_at(session, project_id, root)
         assert found is not None
         return found
 
     async def begin_run(self, repository: Repository, owner: str, may_take_over: Callable[[Run], bool]) -> Run:
         async with self._session() as session:
-            key = {"repository_id": repository.id}
-            open_id = await session.fetch_value(queries.OPEN_RUN, key)
+            open_id = await self._open_run(session, repository)
             if open_id is None:
                 run_id = await self._take_ids(session, "analyses", 1)
                 if await self._claim(session, repository, run_id, owner):
                     return await self._run(session, run_id)
-                open_id = await session.fetch_value(queries.OPEN_RUN, key)
+                open_id = await self._open_run(session, repository)
             run = await self._run(session, open_id)
             if run.owner and not may_take_over(run):
                 raise RunInProgressError(run)
             taken = await session.execute(
-                queries.TAKE_OVER_RUN,
+                changes.TAKE_OVER_RUN,
                 {
                     "run_id": run.id,
                     "owner": owner,
@@ -143,27 +143,13 @@ class SqlStore(SqlReading):
         }
         async with session.transaction() as transaction:
             claimed = await session.execute(
-                queries.CLAIM_REPOSITORY, {"run_id": run_id, "repository_id": repository.id}
+                changes.CLAIM_REPOSITORY, {"run_id": run_id, "repository_id": repository.id}
             )
             if claimed.rows_affected == 0:
                 await transaction.rollback()
                 return False
-            await session.execute(queries.insert("atlas_analyses", list(row)), row)
+            await session.execute(changes.insert("atlas_analyses", list(row)), row)
         return True
-
-    async def _run(self, session: DatabaseSession, run_id: int) -> Run:
-        run = await session.fetch_one(queries.RUN, {"run_id": run_id}, into=Run)
-        assert run is not None, f"run {run_id} is referred to and does not exist"
-        return run
-
-    async def known_files(self, repository_id: int) -> dict[str, KnownFile]:
-        known: dict[str, KnownFile] = {}
-        async with self._session() as session:
-            stream = session.stream(queries.KNOWN_FILES, {"repository_id": repository_id}, into=KnownFile)
-            async with stream as files:
-                async for file in files:
-                    known[file.path] = file
-        return known
 
     async def record_files(self, run: Run, records: Sequence[FileRecord], touches: Sequence[FileTouch] = ()) -> None:
         batch = Batch(run, records)
@@ -173,7 +159,7 @@ class SqlStore(SqlReading):
         async with self._session() as session, session.transaction():
             await self._forget_contents(session, run, batch.changed_ids)
             if batch.changed:
-                await session.execute_many(queries.update_file(FILE_COLUMNS[1:]), batch.changed)
+                await session.execute_many(changes.update_file(FILE_COLUMNS[1:]), batch.changed)
             if batch.new:
                 await session.bulk_insert("atlas_files", FILE_COLUMNS, batch.new)
             await session.bulk_insert("atlas_file_metrics", REVISION_COLUMNS, batch.revisions)
@@ -181,31 +167,31 @@ class SqlStore(SqlReading):
                 if rows := batch.contents[table]:
                     await session.bulk_insert(f"atlas_{table}", columns, rows)
             if touches:
-                await session.execute_many(queries.TOUCH_FILE, [_touch(touch) for touch in touches])
+                await session.execute_many(changes.TOUCH_FILE, [_touch(touch) for touch in touches])
             await self._advance(session, run, analysed=len(records), failed=batch.failed_count)
 
     async def remove_files(self, run: Run, files: Sequence[KnownFile]) -> None:
-        for start in range(0, len(files), queries.LIST_SIZE_MAX):
-            ids = [file.id for file in files[start : start + queries.LIST_SIZE_MAX]]
-            names, values = queries.listed("file", ids)
+        for start in range(0, len(files), LIST_SIZE_MAX):
+            ids = [file.id for file in files[start : start + LIST_SIZE_MAX]]
+            names, values = changes.listed("file", ids)
             async with self._session() as session, session.transaction():
-                await session.execute(queries.forget_contents("atlas_terms", names), values)
-                await session.execute(queries.forget_files(names), values)
+                await session.execute(changes.forget_contents("atlas_terms", names), values)
+                await session.execute(changes.forget_files(names), values)
                 await self._advance(session, run, removed=len(ids))
 
     async def interrupt_run(self, run: Run) -> None:
         async with self._session() as session:
-            await session.execute(queries.INTERRUPT_RUN, {"run_id": run.id, "owner": run.owner, "now": _now()})
+            await session.execute(changes.INTERRUPT_RUN, {"run_id": run.id, "owner": run.owner, "now": _now()})
 
     async def finish_run(self, run: Run, *, files_found: int) -> Run:
         async with self._session() as session, session.transaction():
             figures = await self._measure(session, run.project_id)
-            await session.execute(queries.FORGET_METRICS, {"run_id": run.id})
+            await session.execute(changes.FORGET_METRICS, {"run_id": run.id})
             rows = [(run.id, row.kind, row.name, row.value) for row in figures.measurements()]
             await session.bulk_insert("atlas_metrics", ("analysis_id", "kind", "name", "value"), rows)
             now = await self._run(session, run.id)
             done = await session.execute(
-                queries.FINISH_RUN,
+                changes.FINISH_RUN,
                 {
                     "run_id": run.id,
                     "owner": run.owner,
@@ -216,30 +202,30 @@ class SqlStore(SqlReading):
             )
             if done.rows_affected == 0:
                 raise RunInProgressError(now)
-            await session.execute(queries.RELEASE_REPOSITORY, {"repository_id": run.repository_id, "run_id": run.id})
+            await session.execute(changes.RELEASE_REPOSITORY, {"repository_id": run.repository_id, "run_id": run.id})
             return await self._run(session, run.id)
 
     async def _take_ids(self, session: DatabaseSession, kind: str, count: int) -> int:
         """Reserve ``count`` ids that follow each other; the first of them."""
         async with session.transaction():
-            await session.execute(queries.TAKE_IDS, {"name": kind, "count": count})
-            following = await session.fetch_value(queries.NEXT_ID, {"name": kind}, into=int)
+            await session.execute(changes.TAKE_IDS, {"name": kind, "count": count})
+            following = await session.fetch_value(changes.NEXT_ID, {"name": kind}, into=int)
         assert following is not None, f"the sequence {kind} is missing"
         return following - count
 
     async def _forget_contents(self, session: DatabaseSession, run: Run, files: Sequence[int]) -> None:
-        for start in range(0, len(files), queries.LIST_SIZE_MAX):
-            names, values = queries.listed("file", files[start : start + queries.LIST_SIZE_MAX])
+        for start in range(0, len(files), LIST_SIZE_MAX):
+            names, values = changes.listed("file", files[start : start + LIST_SIZE_MAX])
             for table in CONTENT_COLUMNS:
-                await session.execute(queries.forget_contents(f"atlas_{table}", names), values)
-            await session.execute(queries.forget_revisions(names), {**values, "run_id": run.id})
+                await session.execute(changes.forget_contents(f"atlas_{table}", names), values)
+            await session.execute(changes.forget_revisions(names), {**values, "run_id": run.id})
 
     async def _advance(
         self, session: DatabaseSession, run: Run, *, analysed: int = 0, failed: int = 0, removed: int = 0
     ) -> None:
         counts = {"analysed": analysed, "failed": failed, "removed": removed}
         done = await session.execute(
-            queries.ADVANCE_RUN, {"run_id": run.id, "owner": run.owner, "now": _now(), **counts}
+            changes.ADVANCE_RUN, {"run_id": run.id, "owner": run.owner, "now": _now(), **counts}
         )
         if done.rows_affected == 0:
             raise RunInProgressError(await self._run(session, run.id))

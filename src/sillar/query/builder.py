@@ -21,7 +21,7 @@ from sillar.query.joining import join_part
 from sillar.query.narrowing import narrowed_to
 from sillar.query.operands import check_condition
 from sillar.query.paging import Page, Pager
-from sillar.query.parts import QueryPart, clause, composed, counted
+from sillar.query.parts import QueryPart, clause, composed, counted, united
 from sillar.query.prepared import PreparedQuery
 from sillar.query.terminals import Terminals
 from sillar.query.writing import Writing
@@ -232,9 +232,8 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
     def union(self, other: QueryBuilder[Any], *, all: bool = False) -> QueryBuilder[T]:  # noqa: A002 - SQL's word
         """The rows of this query and of another one; equal ones once, unless ``all``."""
         right = other.statement
-        combine = sqlalchemy.union_all if all else sqlalchemy.union
         kind = "union all" if all else "union"
-        return self._with(QueryPart(kind, [right], lambda statement: combine(statement, right)))
+        return self._with(QueryPart(kind, [right], lambda statement: united(statement, right, all=all)))
 
     def for_update(
         self, *, skip_locked: bool = False, nowait: bool = False, read: bool = False, key_share: bool = False

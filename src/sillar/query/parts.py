@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger
+import sqlalchemy
+from sqlalchemy import BigInteger, CompoundSelect
 from sqlalchemy.sql.cache_key import NO_CACHE
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ClauseElement
 from sqlalchemy.sql.visitors import anon_map
@@ -71,6 +72,18 @@ def counted(kind: str, number: int | BindParameter[Any]) -> QueryPart:
             raise ParameterError(f"{kind} takes a whole number from 0 to 2^63 - 1, not {str(shown)[:40]}")
         bind = BindParameter(None, number, type_=_COUNT_TYPE, unique=True)
     return QueryPart(kind, (bind,), lambda statement: getattr(statement, kind)(bind))
+
+
+def united(left: Any, right: Any, *, all: bool) -> Any:  # noqa: A002 - SQL's word
+    """UNION of two statements; of three and more one chain, for SQLite takes no parentheses around a part."""
+    combine = sqlalchemy.union_all if all else sqlalchemy.union
+    made = combine(left, right)
+    parts: list[Any] = []
+    for each in (left, right):
+        chained = isinstance(each, CompoundSelect) and each.keyword is made.keyword
+        cut = chained and (each._has_row_limiting_clause or each._order_by_clauses)
+        parts += each.selects if chained and not cut else [each]
+    return combine(*parts) if len(parts) > 2 else made
 
 
 def composed(head: Hashable, parts: Iterable[QueryPart], build: Callable[[], ClauseElement]) -> Composed:
