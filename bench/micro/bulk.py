@@ -180,12 +180,15 @@ async def all_processes(servers: Servers) -> AsyncIterator[Contest]:
 
         async def round_() -> None:
             arguments = ("-m", "bench.micro.lookups_process", server.url, str(PROCESS_SECONDS))
+            pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
             processes = [
-                await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
-                for _ in range(count)
+                await asyncio.create_subprocess_exec(sys.executable, *arguments, **pipes) for _ in range(count)
             ]
-            answers = [(await process.communicate())[0] for process in processes]
-            queries = sum(float(answer) for answer in answers)
+            for process in processes:
+                assert process.stdout is not None
+                assert await process.stdout.readline() == b"ready\n"
+            answers = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
+            queries = sum(float(answer) for answer, _ in answers)
             taken.append(1e6 / (queries * BATCH_KEYS))
             notes["queries/s"], notes["rows/s"] = round(queries), round(queries * BATCH_KEYS)
 

@@ -1,14 +1,17 @@
 """One process of several that read by keys at the same time: ``python -m bench.micro.lookups_process URL SECONDS``.
 
-It prints how many statements of 500 keys it got answered a second.
+It says ``ready``, waits for a line so that all begin together, and prints how many statements of 500 keys it got
+answered a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 
+import structlog
 import uvloop
 
 from bench.micro.postgresql import ROWS, Item
@@ -23,6 +26,8 @@ async def main(url: str, seconds: float) -> float:
     """Statements a second."""
     async with DatabaseManager.from_url(url, overrides={"connection_pools": {"max_connections": _AT_ONCE}}) as manager:
         session = manager.session()
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
         answered = 0
         end = time.perf_counter() + seconds
 
@@ -39,4 +44,5 @@ async def main(url: str, seconds: float) -> float:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(uvloop.run(main(sys.argv[1], float(sys.argv[2]))))
