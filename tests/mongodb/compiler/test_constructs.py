@@ -114,7 +114,9 @@ CASES: dict[str, Any] = {
     "ceil": values(func.ceil(t.c.f), func.floor(t.c.d), func.ceiling(t.c.d), func.floor(t.c.a)),
     "sqrt": values(func.sqrt(func.abs(t.c.f))),
     "casts": values(cast(t.c.a, String), cast(t.c.ok, String), cast(t.c.f, Integer), cast(t.c.d, Integer)),
-    "casts of numbers": values(cast(t.c.a, Float), cast(t.c.a, Numeric(12, 2)), cast(t.c.d, Float), cast(t.c.d, Numeric(9, 1))),
+    "casts of numbers": values(
+        cast(t.c.a, Float), cast(t.c.a, Numeric(12, 2)), cast(t.c.d, Float), cast(t.c.d, Numeric(9, 1))
+    ),
     "casts to and from boolean": values(cast(t.c.a, Boolean), cast(t.c.ok, Integer)),
     "casts of text": select(cast(literal("12", String), Integer), cast(literal("1.5", String), Float)),
     "cast to a length": values(cast(t.c.s, String(2)), cast(t.c.day, String)),
@@ -122,16 +124,24 @@ CASES: dict[str, Any] = {
     "casts of times": values(cast(t.c.at, Date), cast(t.c.day, DateTime)),
     "type_coerce": values(type_coerce(t.c.a, Integer)),
     "extract": values(*[extract(part, t.c.at) for part in ("year", "month", "day", "hour", "minute", "second")]),
-    "extract more": values(*[extract(part, t.c.at) for part in ("quarter", "dow", "isodow", "doy", "week", "isoyear", "epoch")]),
+    "extract more": values(
+        *[extract(part, t.c.at) for part in ("quarter", "dow", "isodow", "doy", "week", "isoyear", "epoch")]
+    ),
     "extract of a date": values(extract("year", t.c.day), extract("dow", t.c.day)),
-    "date_trunc": values(*[func.date_trunc(unit, t.c.at) for unit in ("year", "quarter", "month", "week", "day", "minute")]),
-    "times": values(t.c.at + literal(dt.timedelta(hours=5), Interval), t.c.at - literal(dt.timedelta(days=1), Interval)),
+    "date_trunc": values(
+        *[func.date_trunc(unit, t.c.at) for unit in ("year", "quarter", "month", "week", "day", "minute")]
+    ),
+    "times": values(
+        t.c.at + literal(dt.timedelta(hours=5), Interval), t.c.at - literal(dt.timedelta(days=1), Interval)
+    ),
     "difference of times": values(t.c.at - literal(dt.datetime(2024, 1, 1), DateTime)),
     "interval first": values(literal(dt.timedelta(hours=5), Interval) + t.c.at),
     "intervals": values(literal(dt.timedelta(hours=5), Interval) + literal(dt.timedelta(hours=2), Interval)),
     "conditions as values": values(t.c.a > t.c.b, t.c.ok, and_(t.c.ok, t.c.a > 0), t.c.s.in_(["a", None])),
     "json": values(t.c.doc["o"], t.c.doc["t"].as_string(), t.c.doc["k"].as_integer(), t.c.doc[("o", "p")].as_integer()),
-    "json of other kinds": values(t.c.doc["k"].as_float(), t.c.doc["l"][1].as_integer(), t.c.doc["l"][7], t.c.doc["$x"]),
+    "json of other kinds": values(
+        t.c.doc["k"].as_float(), t.c.doc["l"][1].as_integer(), t.c.doc["l"][7], t.c.doc["$x"]
+    ),
     "json as decimal": values(t.c.doc["k"].as_numeric(10, 2)),
     "arrays": values(func.cardinality(t.c.tags), func.array_length(t.c.tags, 1), t.c.tags[1], t.c.tags[0], t.c.tags[9]),
     # conditions
@@ -165,7 +175,9 @@ CASES: dict[str, Any] = {
     "row not in": where(tuple_(t.c.a, t.c.n).not_in([(1, 2), (3, 5)])),
     "rows compared": where(tuple_(t.c.n, t.c.id) > tuple_(literal(1, Integer), literal(9, Integer))),
     "rows at most": where(not_(tuple_(t.c.a, t.c.id) <= tuple_(literal(1, Integer), literal(9, Integer)))),
-    "rows equal": where(or_(tuple_(t.c.a, t.c.b) == tuple_(t.c.b, t.c.a), tuple_(t.c.a, t.c.b) != tuple_(t.c.n, t.c.n))),
+    "rows equal": where(
+        or_(tuple_(t.c.a, t.c.b) == tuple_(t.c.b, t.c.a), tuple_(t.c.a, t.c.b) != tuple_(t.c.n, t.c.n))
+    ),
     "like": where(or_(t.c.s.like("a%"), t.c.s.like("%\\_b"), t.c.s.like("x|%y", escape="|"))),
     "not like": where(t.c.s.not_like("a_b")),
     "like ends at the end": where(t.c.s.like("%b")),
@@ -201,36 +213,50 @@ CASES: dict[str, Any] = {
     "no limit": ordered(t.c.n).limit(None).offset(None),
     # groups
     "totals": select(func.count(), func.sum(t.c.a), func.avg(t.c.a), func.min(t.c.s), func.max(t.c.at)),
-    "totals of nothing": select(func.count(), func.sum(t.c.a), func.count(t.c.a.distinct()), func.max(t.c.s)).where(t.c.id < 0),
+    "totals of nothing": select(func.count(), func.sum(t.c.a), func.count(t.c.a.distinct()), func.max(t.c.s)).where(
+        t.c.id < 0
+    ),
     "totals over": select(func.coalesce(func.sum(t.c.a), 0) + 1).where(t.c.id < 0),
     "having without groups": select(func.count()).select_from(t).having(func.count() > 1000),
     "distinct aggregates": select(func.count(t.c.a.distinct()), func.sum(t.c.a.distinct()), func.avg(t.c.a.distinct())),
     "booleans": select(func.bool_and(t.c.n < 100), func.bool_or(t.c.ok), func.every(t.c.ok)),
-    "filter": select(func.count().filter(t.c.ok), func.sum(t.c.n).filter(t.c.a > 0), func.count(t.c.a.distinct()).filter(t.c.ok)),
+    "filter": select(
+        func.count().filter(t.c.ok), func.sum(t.c.n).filter(t.c.a > 0), func.count(t.c.a.distinct()).filter(t.c.ok)
+    ),
     "group by": select(t.c.ok, func.count(), func.sum(t.c.d)).group_by(t.c.ok).order_by(t.c.ok),
     "group by a label": select((t.c.n % 2).label("odd"), func.count()).group_by("odd").order_by("odd"),
     "having": select(t.c.a).group_by(t.c.a).having(func.count() > 1, func.max(t.c.n) > 0).order_by(t.c.a),
     "order by an aggregate": select(t.c.a).group_by(t.c.a).order_by(func.count().desc(), t.c.a),
-    "grouped by the key": select(t.c.id, t.c.s, func.count(p.c.id)).outerjoin(p, p.c.item_id == t.c.id).group_by(t.c.id).order_by(t.c.id),
+    "grouped by the key": select(t.c.id, t.c.s, func.count(p.c.id))
+    .outerjoin(p, p.c.item_id == t.c.id)
+    .group_by(t.c.id)
+    .order_by(t.c.id),
     "sum of intervals": select(func.sum(t.c.at - literal(dt.datetime(2024, 1, 1), DateTime))).where(t.c.id < 6),
     "distinct": select(t.c.a, t.c.ok).distinct().order_by(t.c.a, t.c.ok.desc()),
     # joins
     "join": select(t.c.id, p.c.id, p.c.s).join(p, p.c.item_id == t.c.id).order_by(p.c.id),
     "left join": select(t.c.id, p.c.id).outerjoin(p, p.c.item_id == t.c.id).order_by(t.c.id, p.c.id),
     "null joins nothing": select(t.c.id, p.c.id).join(p, p.c.k == t.c.a).order_by(t.c.id, p.c.id),
-    "join on a condition": select(t.c.id, p.c.id).join(p, and_(p.c.k > t.c.a, p.c.s.like("a%"))).order_by(t.c.id, p.c.id),
+    "join on a condition": select(t.c.id, p.c.id)
+    .join(p, and_(p.c.k > t.c.a, p.c.s.like("a%")))
+    .order_by(t.c.id, p.c.id),
     "join on an expression": select(t.c.id, p.c.id).join(p, p.c.k == t.c.a + 1).order_by(t.c.id, p.c.id),
     "join of floats and decimals": select(t.c.id, p.c.id).join(p, p.c.v == t.c.d).order_by(t.c.id, p.c.id),
-    "three tables": select(t.c.id, p.c.id, other.c.id).select_from(
-        t.join(p, p.c.item_id == t.c.id).join(other, other.c.k == p.c.k)).order_by(t.c.id, p.c.id, other.c.id),
-    "nested join": select(t.c.id, p.c.id, other.c.id).select_from(
-        t.outerjoin(p.join(other, other.c.k == p.c.k), p.c.item_id == t.c.id)).order_by(t.c.id, p.c.id, other.c.id),
+    "three tables": select(t.c.id, p.c.id, other.c.id)
+    .select_from(t.join(p, p.c.item_id == t.c.id).join(other, other.c.k == p.c.k))
+    .order_by(t.c.id, p.c.id, other.c.id),
+    "nested join": select(t.c.id, p.c.id, other.c.id)
+    .select_from(t.outerjoin(p.join(other, other.c.k == p.c.k), p.c.item_id == t.c.id))
+    .order_by(t.c.id, p.c.id, other.c.id),
     "comma": select(t.c.id, p.c.id).where(p.c.item_id == t.c.id, p.c.k > 0, t.c.n > 0).order_by(p.c.id),
     "cross": select(func.count()).select_from(t.join(p, true())),
     "join a subquery": select(t.c.id, inner.c.many).outerjoin(inner, inner.c.owner == t.c.id).order_by(t.c.id),
     "from a subquery": select(inner.c.many, func.count()).group_by(inner.c.many).order_by(inner.c.many),
     "cte": select(t.c.id, grouped.c.top).join(grouped, grouped.c.k == t.c.a).order_by(t.c.id),
-    "where on the outer side": select(t.c.id).outerjoin(p, p.c.item_id == t.c.id).where(p.c.id.is_(None)).order_by(t.c.id),
+    "where on the outer side": select(t.c.id)
+    .outerjoin(p, p.c.item_id == t.c.id)
+    .where(p.c.id.is_(None))
+    .order_by(t.c.id),
     "order by the outer side": select(t.c.id, p.c.id).outerjoin(p, p.c.item_id == t.c.id).order_by(p.c.id, t.c.id),
     # subqueries
     "exists": where(exists().where(p.c.item_id == t.c.id)),
@@ -247,24 +273,40 @@ CASES: dict[str, Any] = {
     "scalar subquery in a condition": where(of_item > 1),
     "scalar subquery without a row": values(select(p.c.k).where(p.c.id == t.c.id + 1000).scalar_subquery()),
     "scalar subquery in order": ordered(of_item.desc()),
-    "nested subqueries": where(exists().where(p.c.item_id == t.c.id).where(exists().where(and_(other.c.k == p.c.k, other.c.id != t.c.id)))),
-    "subquery of a group": select(t.c.a, select(func.count()).where(p.c.k == t.c.a).scalar_subquery()).group_by(t.c.a).order_by(t.c.a),
-    "having a subquery": select(t.c.a).group_by(t.c.a).having(func.count() >= select(func.min(p.c.id)).scalar_subquery()).order_by(t.c.a),
+    "nested subqueries": where(
+        exists().where(p.c.item_id == t.c.id).where(exists().where(and_(other.c.k == p.c.k, other.c.id != t.c.id)))
+    ),
+    "subquery of a group": select(t.c.a, select(func.count()).where(p.c.k == t.c.a).scalar_subquery())
+    .group_by(t.c.a)
+    .order_by(t.c.a),
+    "having a subquery": select(t.c.a)
+    .group_by(t.c.a)
+    .having(func.count() >= select(func.min(p.c.id)).scalar_subquery())
+    .order_by(t.c.a),
     "in a union": where(t.c.a.in_(union(select(p.c.k), select(p.c.id)))),
     # unions
     "union": union(select(t.c.a, t.c.s), select(p.c.k, p.c.s)).order_by("a", "s"),
     "union all": union_all(select(t.c.id), select(p.c.id)).order_by("id").limit(9).offset(2),
     "union of numbers": union_all(select(t.c.a.label("x")), select(p.c.v)).order_by("x"),
     "union in from": select(func.count()).select_from(union(select(t.c.a), select(p.c.k)).subquery()),
-    "union with limits": union_all(select(t.c.id).order_by(t.c.id).limit(2), select(p.c.id).order_by(p.c.id).limit(1)).order_by("id"),
+    "union with limits": union_all(
+        select(t.c.id).order_by(t.c.id).limit(2), select(p.c.id).order_by(p.c.id).limit(1)
+    ).order_by("id"),
     # windows
     "ranks": values(func.rank().over(order_by=t.c.a), func.dense_rank().over(order_by=[t.c.ok, t.c.a.desc()])),
     "rank without order": values(func.rank().over(partition_by=t.c.ok)),
     "row number": values(func.row_number().over(partition_by=t.c.ok, order_by=[t.c.a.desc(), t.c.id])),
-    "running": values(func.sum(t.c.n).over(order_by=t.c.a), func.count(t.c.a).over(partition_by=t.c.ok, order_by=t.c.n)),
+    "running": values(
+        func.sum(t.c.n).over(order_by=t.c.a), func.count(t.c.a).over(partition_by=t.c.ok, order_by=t.c.n)
+    ),
     "whole": values(func.sum(t.c.n).over(), func.avg(t.c.f).over(partition_by=t.c.ok), func.max(t.c.s).over()),
-    "frame": values(func.sum(t.c.n).over(order_by=t.c.id, rows=(-2, 0)), func.min(t.c.a).over(order_by=t.c.id, rows=(1, None))),
-    "range": values(func.sum(t.c.n).over(order_by=t.c.a, range_=(None, 0)), func.sum(t.c.n).over(order_by=t.c.a, range_=(None, None))),
+    "frame": values(
+        func.sum(t.c.n).over(order_by=t.c.id, rows=(-2, 0)), func.min(t.c.a).over(order_by=t.c.id, rows=(1, None))
+    ),
+    "range": values(
+        func.sum(t.c.n).over(order_by=t.c.a, range_=(None, 0)),
+        func.sum(t.c.n).over(order_by=t.c.a, range_=(None, None)),
+    ),
     "neighbours": values(func.lag(t.c.a).over(order_by=t.c.id), func.lead(t.c.s, 2, "none").over(order_by=t.c.id)),
     "first value": values(func.first_value(t.c.n).over(partition_by=t.c.ok, order_by=t.c.id.desc())),
     "filtered window": values(func.count().filter(t.c.a > 0).over(order_by=t.c.id)),
@@ -274,13 +316,19 @@ CASES: dict[str, Any] = {
     "entity": select(Item).where(Item.a > 0).order_by(Item.id),
     "attributes": select(Part.number, Part.k).where(Part.owner == 3).order_by(Part.number),
     "alias": select(ItemAlias.id, Item.id).join(Item, Item.a == ItemAlias.b).order_by(ItemAlias.id, Item.id),
-}  # fmt: skip
+}
 
 
 WITHOUT_ROWS = {
-    "limit 0", "having without groups", "null in a comparison", "null literal", "not in with null", "like null",
-    "like null of an expression", "not in a subquery with null",
-}  # fmt: skip
+    "limit 0",
+    "having without groups",
+    "null in a comparison",
+    "null literal",
+    "not in with null",
+    "like null",
+    "like null of an expression",
+    "not in a subquery with null",
+}
 
 
 @pytest.mark.parametrize("name", CASES)

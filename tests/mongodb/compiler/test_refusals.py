@@ -89,9 +89,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "FULL JOIN": (select(t.c.id).select_from(t.join(p, t.c.id == p.c.item_id, full=True)), "FULL JOIN"),
     "EXCEPT": (except_(select(t.c.a), select(p.c.k)), "EXCEPT"),
     "UNION FOR UPDATE": (union(select(t.c.a), select(p.c.k)).with_for_update(), "FOR UPDATE or FETCH on a UNION"),
-    "UNION ordered by an expression": (union(select(t.c.a), select(p.c.k)).order_by(text("a + 1")), "ORDER BY an expression on a UNION"),
+    "UNION ordered by an expression": (
+        union(select(t.c.a), select(p.c.k)).order_by(text("a + 1")),
+        "ORDER BY an expression on a UNION",
+    ),
     "UNION of different kinds": (union(select(t.c.a), select(p.c.s)), "branches of different types"),
-    "correlated UNION": (select(t.c.id).where(exists(union(select(p.c.id).where(p.c.k == t.c.a).correlate(t), select(p.c.id)))), "a correlated subquery inside UNION|no FROM"),
+    "correlated UNION": (
+        select(t.c.id).where(exists(union(select(p.c.id).where(p.c.k == t.c.a).correlate(t), select(p.c.id)))),
+        "a correlated subquery inside UNION|no FROM",
+    ),
     "a schema": (select(Table("x", MetaData(), Column("a", Integer), schema="s").c.a), "a table with a schema"),
     "a collection with $": (select(Table("a$b", MetaData(), Column("a", Integer)).c.a), "this table's name"),
     "a field with $": (select(odd.c["$bad"]), "this column's name as a field"),
@@ -108,8 +114,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "order by json": (select(t.c.id).order_by(t.c.doc["k"]), "the order of values of JSON"),
     "order by binary": (select(odd.c.id).order_by(odd.c.raw), "kind binary"),
     "order by an enum": (select(odd.c.id).order_by(odd.c.colour), "kind enum"),
-    "order by an unknown type": (select(table("x", column("a")).c.a).order_by(column("a")), "belongs to no FROM|unknown type"),
-    "order of an unknown type": (select(1).where(table("x", column("a")).c.a > 5).select_from(table("x", column("a"))), "no FROM|unknown type"),
+    "order by an unknown type": (
+        select(table("x", column("a")).c.a).order_by(column("a")),
+        "belongs to no FROM|unknown type",
+    ),
+    "order of an unknown type": (
+        select(1).where(table("x", column("a")).c.a > 5).select_from(table("x", column("a"))),
+        "no FROM|unknown type",
+    ),
     "order by null": (select(t.c.id).order_by(func.nullif(None, None)), "without a type|nullif"),
     "order by a name that is not there": (select(t.c.id).order_by("nothing"), "a text in GROUP BY or ORDER BY"),
     "DISTINCT ordered by something else": (select(t.c.a).distinct().order_by(t.c.b), "SELECT DISTINCT does not select"),
@@ -129,7 +141,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an array constructor": (select(array([t.c.a, t.c.b])), "array"),
     "a row as a value": (select(tuple_(t.c.a, t.c.b)), "a row as a value"),
     "rows of different lengths": (select(t.c.id).where(tuple_(t.c.a, t.c.b) == tuple_(t.c.a)), "different lengths"),
-    "a row in a subquery": (select(t.c.id).where(tuple_(t.c.a, t.c.b).in_(select(p.c.k, p.c.id))), "a row IN a subquery"),
+    "a row in a subquery": (
+        select(t.c.id).where(tuple_(t.c.a, t.c.b).in_(select(p.c.k, p.c.id))),
+        "a row IN a subquery",
+    ),
     "DISTINCT as a value": (select(t.c.id).where(t.c.a.distinct() == 1), "DISTINCT outside of an aggregate"),
     "an unknown function": (select(func.random()), r"the function random\(\)"),
     "a function of a package": (select(func.pkg.lower(t.c.s)), "the function lower"),
@@ -151,14 +166,31 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "LIKE of a column": (select(t.c.id).where(t.c.s.like(t.c.w)), "LIKE with a computed pattern"),
     "LIKE of a number": (select(t.c.id).where(func.greatest(t.c.a).like("1")), "LIKE on integer"),
     "ANY of text": (select(t.c.id).where(literal("a", String) == any_(t.c.s)), "ANY or ALL of text"),
-    "less than ANY of a subquery": (select(t.c.id).where(t.c.a < any_(select(p.c.k).scalar_subquery())), "ANY or ALL of a subquery"),
+    "less than ANY of a subquery": (
+        select(t.c.id).where(t.c.a < any_(select(p.c.k).scalar_subquery())),
+        "ANY or ALL of a subquery",
+    ),
     "contained text": (select(t.c.id).where(t.c.s.op("@>", is_comparison=True)("a")), "@> on text"),
-    "a scalar subquery of two columns": (select(t.c.id).where(t.c.a == select(p.c.k, p.c.id).scalar_subquery()), "several columns"),
+    "a scalar subquery of two columns": (
+        select(t.c.id).where(t.c.a == select(p.c.k, p.c.id).scalar_subquery()),
+        "several columns",
+    ),
     "IN a subquery of two columns": (select(t.c.id).where(t.c.a.in_(select(p.c.k, p.c.id))), "several columns"),
-    "IN a subquery of another kind": (select(t.c.id).where(t.c.a.in_(select(p.c.s))), "a comparison of integer with text"),
-    "IN a subquery of decimals": (select(t.c.id).where(t.c.f.in_(select(t.alias().c.d))), "IN with a subquery of another type"),
+    "IN a subquery of another kind": (
+        select(t.c.id).where(t.c.a.in_(select(p.c.s))),
+        "a comparison of integer with text",
+    ),
+    "IN a subquery of decimals": (
+        select(t.c.id).where(t.c.f.in_(select(t.alias().c.d))),
+        "IN with a subquery of another type",
+    ),
     "an item with a computed key": (select(t.c.doc[t.c.s]), "an item whose key is computed"),
-    "an item as a date": (select(func.max(t.c.doc["k"].astext.cast(Date) if hasattr(t.c.doc["k"], "astext") else cast(t.c.doc["k"], Date))), "as date"),
+    "an item as a date": (
+        select(
+            func.max(t.c.doc["k"].astext.cast(Date) if hasattr(t.c.doc["k"], "astext") else cast(t.c.doc["k"], Date))
+        ),
+        "as date",
+    ),
     "an item of an array from zero": (select(odd.c.zero[1]), "zero_indexes"),
     "a time with a zone": (select(odd.c.id).where(odd.c.zoned == dt.time(1)), "a time of day with a time zone"),
     "a window of groups": (select(func.sum(t.c.n).over(order_by=t.c.id, groups=(None, 0))), "GROUPS or EXCLUDE"),
@@ -170,8 +202,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "ntile": (select(func.ntile(4).over(order_by=t.c.id)), r"the window function ntile\(\)"),
     "a list as a value": (select(bindparam("x", expanding=True)), "a list as a value"),
     "IN a parameter": (select(t.c.id).where(t.c.a.op("IN", is_comparison=True)(5)), "the operator IN"),
-    "a condition on json": (select(t.c.id).where(func.coalesce(t.c.doc) > 5), "the order of values of JSON|a comparison"),
-}  # fmt: skip
+    "a condition on json": (
+        select(t.c.id).where(func.coalesce(t.c.doc) > 5),
+        "the order of values of JSON|a comparison",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -194,13 +229,16 @@ VALUES: dict[str, tuple[Any, str]] = {
     "text for a decimal": (t.c.d == bindparam("x", "1", type_=Numeric), "type str .* a decimal"),
     "a number for an array": (t.c.tags == bindparam("x", 5, type_=ARRAY(Integer)), "type int .* an array"),
     "no list for IN": (t.c.a.in_(bindparam("x", expanding=True, callable_=lambda: 5)), "a list of values, not int"),
-    "a text as a list": (t.c.s.in_(bindparam("x", expanding=True, callable_=lambda: "ab")), "a list of values, not str"),
+    "a text as a list": (
+        t.c.s.in_(bindparam("x", expanding=True, callable_=lambda: "ab")),
+        "a list of values, not str",
+    ),
     "a short row": (tuple_(t.c.a, t.c.b).in_(bindparam("x", [(1,)], expanding=True)), "rows of 2 values"),
     "a pattern that ends with its escape": (t.c.s.like("a\\"), "must not end with its escape"),
     "a pattern with NUL": (t.c.s.like("a\0"), "NUL"),
     "a JSON key with NUL": (t.c.doc["a\0"].as_string() == "x", "NUL"),
     "no enum": (odd.c.colour == "blue", "none of the enum's"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -231,7 +269,7 @@ FAILING: dict[str, tuple[Any, str]] = {
     "several rows of a subquery": (select(p.c.k).where(p.c.id > t.c.id).scalar_subquery(), "more than one row"),
     "json that is no integer": (t.c.doc["t"].as_integer(), "number|convert"),
     "json that is no boolean": (t.c.doc["t"].as_boolean(), "no boolean"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAILING)
@@ -247,7 +285,7 @@ async def test_fails_where_postgresql_fails(sides: Sides, name: str) -> None:
 async def test_letters_beyond_ascii_are_not_left_as_they_are(sides: Sides) -> None:
     assert await sides[1].fetch_value(select(func.lower(literal("ABC", String)))) == "abc"
     with pytest.raises(DataError, match="ASCII letters only"):
-        await sides[1].fetch_value(select(func.lower(t.c.w)).where(t.c.w == "É"))
+        await sides[1].fetch_value(select(func.max(func.lower(t.c.w))))
 
 
 async def test_values_of_the_less_common_kinds(sides: Sides) -> None:
@@ -278,6 +316,6 @@ async def test_values_of_the_less_common_kinds(sides: Sides) -> None:
         assert await documents.fetch_value(
             select(func.sum(literal(Decimal("1.5"), Numeric))).select_from(odd)
         ) == Decimal("1.5")
-        assert await documents.fetch_value(select(and_(true(), odd.c.lapse > -odd.c.lapse))) is True
+        assert await documents.fetch_value(select(and_(true(), odd.c.lapse > -func.greatest(odd.c.lapse)))) is True
     finally:
         await documents.documents("odd").drop()

@@ -108,12 +108,20 @@ CHANGES: dict[str, tuple[Any, int]] = {
     "update constants": (update(ledger).where(ledger.c.id < 3).values(kind="$kind", price=None), 2),
     "update that changes nothing": (update(ledger).where(ledger.c.id == 1).values(total=1, seen=None), 1),
     "update expressions": (update(ledger).values(total=ledger.c.total * 2 + 1, kind="$x", code=ledger.c.code + "!"), 3),
-    "update from another kind": (update(ledger).values(total=ledger.c.price * 3, share=ledger.c.total, price=ledger.c.total / literal(3, Integer)).where(ledger.c.price.is_not(None)), 1),
+    "update from another kind": (
+        update(ledger)
+        .values(total=ledger.c.price * 3, share=ledger.c.total, price=ledger.c.total / literal(3, Integer))
+        .where(ledger.c.price.is_not(None)),
+        1,
+    ),
     "update by a case": (update(ledger).values(total=case((ledger.c.total > 1, 0), else_=ledger.c.total)), 3),
     "update to null": (update(ledger).values(code=func.nullif(ledger.c.code, "a")), 3),
     "update nobody": (update(ledger).where(ledger.c.id > 9).values(total=1), 0),
     "update the time": (update(ledger).values(at=dt.datetime(2024, 1, 2, 3, 4, 5, 678000)), 3),
-    "update in parentheses": (update(ledger).values(total=(ledger.c.total + 1).self_group(), kind=literal(None, String)), 3),
+    "update in parentheses": (
+        update(ledger).values(total=(ledger.c.total + 1).self_group(), kind=literal(None, String)),
+        3,
+    ),
     "update where an expression": (update(ledger).where(ledger.c.total + 1 == 3).values(total=9), 1),
     "update of a model": (update(Entry).where(Entry.sum_ > 1).values(sum_=Entry.sum_ + 1), 2),
     "delete": (delete(ledger).where(ledger.c.code.in_(["a", "b"])), 2),
@@ -126,16 +134,45 @@ CHANGES: dict[str, tuple[Any, int]] = {
     "insert null": (insert(ledger).values(id=8, code=None, price=literal(None, Numeric)), 1),
     "insert rounds": (insert(ledger).values(id=8, price=Decimal("2.345"), share=1), 1),
     "upsert inserts": (with_upsert(insert(ledger).values(id=9, code="n"), ["id"], {"code": new.c.code}), 1),
-    "upsert updates": (with_upsert(insert(ledger).values(id=2, code="n", total=5), ["id"], {"code": new.c.code, "kind": literal("k", String)}), 1),
+    "upsert updates": (
+        with_upsert(
+            insert(ledger).values(id=2, code="n", total=5), ["id"], {"code": new.c.code, "kind": literal("k", String)}
+        ),
+        1,
+    ),
     "upsert changes nothing": (with_upsert(insert(ledger).values(id=2, code="b"), ["id"], {"code": new.c.code}), 1),
     "upsert does nothing": (with_upsert(insert(ledger).values(id=2, code="n"), ["id"], {}), 0),
     "upsert does nothing but insert": (with_upsert(insert(ledger).values(id=5, code="n"), ["id"], {}), 1),
-    "upsert by another key": (with_upsert(insert(ledger).values(id=9, code="b", total=5), ["code"], {"total": new.c.total}), 1),
+    "upsert by another key": (
+        with_upsert(insert(ledger).values(id=9, code="b", total=5), ["code"], {"total": new.c.total}),
+        1,
+    ),
     "upsert of a null key": (with_upsert(insert(ledger).values(id=9, code=None), ["code"], {"total": new.c.total}), 1),
-    "upsert adds": (with_upsert(insert(ledger).values(id=2, code="z", total=5), ["id"], {"total": ledger.c.total + new.c.total, "kind": new.c.kind}), 1),
-    "upsert adds to nothing": (with_upsert(insert(ledger).values(id=9, code="z", total=5), ["id"], {"total": ledger.c.total + new.c.total, "code": literal("q", String)}), 1),
-    "upsert adds by another key": (with_upsert(insert(ledger).values([{"id": 9, "code": "b", "total": 5}, {"id": 10, "code": "c", "total": 6}]), ["code"], {"total": ledger.c.total + new.c.total}), 2),
-}  # fmt: skip
+    "upsert adds": (
+        with_upsert(
+            insert(ledger).values(id=2, code="z", total=5),
+            ["id"],
+            {"total": ledger.c.total + new.c.total, "kind": new.c.kind},
+        ),
+        1,
+    ),
+    "upsert adds to nothing": (
+        with_upsert(
+            insert(ledger).values(id=9, code="z", total=5),
+            ["id"],
+            {"total": ledger.c.total + new.c.total, "code": literal("q", String)},
+        ),
+        1,
+    ),
+    "upsert adds by another key": (
+        with_upsert(
+            insert(ledger).values([{"id": 9, "code": "b", "total": 5}, {"id": 10, "code": "c", "total": 6}]),
+            ["code"],
+            {"total": ledger.c.total + new.c.total},
+        ),
+        2,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -240,21 +277,65 @@ REFUSED: dict[str, tuple[Any, type[DatabaseError], str]] = {
     "too long": (insert(ledger).values(id=1, code="x" * 9), ParameterError, "8 characters"),
     "the wrong type": (insert(ledger).values(id="1"), ParameterError, "type str was given where an integer"),
     "a boolean for an integer": (insert(ledger).values(id=8, total=True), ParameterError, "type bool was given"),
-    "expression in insert": (insert(ledger).values(id=literal(1, Integer) + 1), UnsupportedCapabilityError, "an expression"),
-    "insert from select": (insert(ledger).from_select(["id"], select(ledger.c.id)), UnsupportedCapabilityError, "INSERT … SELECT"),
-    "on conflict": (postgresql_insert(ledger).values(id=1).on_conflict_do_nothing(), UnsupportedCapabilityError, "ON CONFLICT"),
+    "expression in insert": (
+        insert(ledger).values(id=literal(1, Integer) + 1),
+        UnsupportedCapabilityError,
+        "an expression",
+    ),
+    "insert from select": (
+        insert(ledger).from_select(["id"], select(ledger.c.id)),
+        UnsupportedCapabilityError,
+        "INSERT … SELECT",
+    ),
+    "on conflict": (
+        postgresql_insert(ledger).values(id=1).on_conflict_do_nothing(),
+        UnsupportedCapabilityError,
+        "ON CONFLICT",
+    ),
     "change of the key": (update(ledger).values(id=5), UnsupportedCapabilityError, "a change of the key"),
-    "update returning": (update(ledger).values(total=1).returning(ledger.c.id), UnsupportedCapabilityError, "RETURNING of UPDATE"),
+    "update returning": (
+        update(ledger).values(total=1).returning(ledger.c.id),
+        UnsupportedCapabilityError,
+        "RETURNING of UPDATE",
+    ),
     "delete returning": (delete(ledger).returning(ledger.c.id), UnsupportedCapabilityError, "RETURNING of DELETE"),
-    "returning an expression": (insert(ledger).values(id=1).returning(ledger.c.id + 1), UnsupportedCapabilityError, "RETURNING an expression"),
-    "update from": (update(ledger).values(total=1).where(ledger.c.id == shelf.items.c.id), UnsupportedCapabilityError, "UPDATE with several tables"),
-    "update where in a select": (update(ledger).values(total=1).where(ledger.c.id.in_(select(shelf.items.c.id))), UnsupportedCapabilityError, "a subquery in UPDATE"),
+    "returning an expression": (
+        insert(ledger).values(id=1).returning(ledger.c.id + 1),
+        UnsupportedCapabilityError,
+        "RETURNING an expression",
+    ),
+    "update from": (
+        update(ledger).values(total=1).where(ledger.c.id == shelf.items.c.id),
+        UnsupportedCapabilityError,
+        "UPDATE with several tables",
+    ),
+    "update where in a select": (
+        update(ledger).values(total=1).where(ledger.c.id.in_(select(shelf.items.c.id))),
+        UnsupportedCapabilityError,
+        "a subquery in UPDATE",
+    ),
     "update without values": (update(ledger).values({}).where(ledger.c.id == 1), ParameterError, "nothing to set"),
-    "a kind that does not convert": (update(ledger).values(total=ledger.c.at), UnsupportedCapabilityError, "timestamp as integer"),
-    "upsert returning": (with_upsert(insert(ledger).values(id=1), ["id"], {}).returning(ledger.c.id), UnsupportedCapabilityError, "RETURNING of an upsert"),
-    "upsert without its key": (with_upsert(insert(ledger).values(id=1), ["code"], {}), ParameterError, "lacks its key: code"),
-    "upsert of what is not given": (with_upsert(insert(ledger).values(id=1), ["id"], {"share": new.c.share}), ParameterError, "excluded.share"),
-}  # fmt: skip
+    "a kind that does not convert": (
+        update(ledger).values(total=ledger.c.at),
+        UnsupportedCapabilityError,
+        "timestamp as integer",
+    ),
+    "upsert returning": (
+        with_upsert(insert(ledger).values(id=1), ["id"], {}).returning(ledger.c.id),
+        UnsupportedCapabilityError,
+        "RETURNING of an upsert",
+    ),
+    "upsert without its key": (
+        with_upsert(insert(ledger).values(id=1), ["code"], {}),
+        ParameterError,
+        "lacks its key: code",
+    ),
+    "upsert of what is not given": (
+        with_upsert(insert(ledger).values(id=1), ["id"], {"share": new.c.share}),
+        ParameterError,
+        "excluded.share",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
