@@ -15,7 +15,7 @@ from sillar.errors import UsageError
 from sillar.query import ordering
 from sillar.query.binding import ModelBinding, binding_of, checked_name
 from sillar.query.column import Columns
-from sillar.query.composed import Composed
+from sillar.query.composed import Composed, nested_too_deeply
 from sillar.query.condition import Condition
 from sillar.query.joining import join_part
 from sillar.query.narrowing import narrowed_to
@@ -401,7 +401,10 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
                 " are no columns; write column(Model, lambda m: m.field) == value"
             )
         found = clause(condition)
-        check_condition(found)
+        try:
+            check_condition(found)
+        except RecursionError:
+            raise nested_too_deeply() from None
         return found
 
     def _with(self, step: QueryPart) -> QueryBuilder[T]:

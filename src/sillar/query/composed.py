@@ -7,6 +7,16 @@ from typing import Any
 
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
+from sillar.errors import UsageError
+
+
+def nested_too_deeply() -> UsageError:
+    """The error for a statement that Python's own stack is too small for."""
+    return UsageError(
+        "the expressions of the statement are nested too deeply; say long lists of alternatives with in_(), or with one"
+        " and_() or or_() of all of them"
+    )
+
 
 class Composed:
     """A statement that is built only when its shape is new.
@@ -30,7 +40,10 @@ class Composed:
     @classmethod
     def of(cls, statement: ClauseElement) -> Composed:
         """A statement that was built already: its key is SQLAlchemy's own cache key."""
-        generated = statement._generate_cache_key()
+        try:
+            generated = statement._generate_cache_key()
+        except RecursionError:
+            raise nested_too_deeply() from None
         if generated is None:
             return cls(None, (), lambda: statement)
         return cls(generated.key, generated.bindparams, lambda: statement)

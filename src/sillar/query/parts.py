@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ClauseEleme
 from sqlalchemy.sql.visitors import anon_map
 
 from sillar.errors import ParameterError, UsageError
-from sillar.query.composed import Composed
+from sillar.query.composed import Composed, nested_too_deeply
 from sillar.query.operands import check_operands
 
 Apply = Callable[[Any], Any]
@@ -102,7 +102,10 @@ def composed(head: Hashable, parts: Iterable[QueryPart], build: Callable[[], Cla
         keys.append(each.kind)
         if each.further:
             keys.append(each.further)
-        for expression in each.expressions:
-            keys.append(expression._gen_cache_key(names, binds))
+        try:
+            for expression in each.expressions:
+                keys.append(expression._gen_cache_key(names, binds))
+        except RecursionError:
+            raise nested_too_deeply() from None
     check_operands(binds)
     return Composed(None if NO_CACHE in names else tuple(keys), binds, build)

@@ -22,6 +22,7 @@ from sillar.query.terminals import Terminals
 from sillar.query.upsert import incoming, with_upsert
 
 T = TypeVar("T")
+_VALUES_MAX: Final = 30_000
 V1 = TypeVar("V1")
 V2 = TypeVar("V2")
 V3 = TypeVar("V3")
@@ -271,6 +272,12 @@ def delete(binding: ModelBinding[Any], where: Sequence[QueryPart]) -> WriteQuery
 def _rows(binding: ModelBinding[Any], rows: Sequence[Any]) -> tuple[list[dict[str, ClauseElement]], tuple[str, ...]]:
     if not rows:
         raise UsageError("there are no rows to write")
+    values = len(rows) * len(row_values(binding, rows[0]))
+    if values > _VALUES_MAX:
+        raise ParameterError(
+            f"{len(rows)} rows in one statement have {values} parameters, and {_VALUES_MAX} is what every engine takes;"
+            " use session.bulk_insert() or session.bulk_upsert()"
+        )
     found = [_assigned(binding, row_values(binding, row)) for row in rows]
     names = tuple(found[0])
     for number, each in enumerate(found, 1):

@@ -17,7 +17,7 @@ from sqlalchemy.sql.type_api import TypeEngine
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from sillar.errors import ParameterError, UsageError
-from sillar.query.composed import Composed
+from sillar.query.composed import Composed, nested_too_deeply
 from sillar.query.plans.arguments import Place
 from sillar.query.plans.lists import ExpandedLists
 from sillar.query.plans.plan import Plan
@@ -103,14 +103,18 @@ class PlanCompiler:
             compiled = self._compiled(statement, composed, column_keys)
         except exc.SQLAlchemyError as error:
             raise UsageError(f"the statement cannot be compiled for {self.engine}: {error}") from error
+        except RecursionError:
+            raise nested_too_deeply() from None
+        if "\0" in str(compiled):
+            raise UsageError("a name in the statement has a NUL character, which no engine takes")
         if not isinstance(compiled, SQLCompiler):
-            return self._slow(compiled, composed, statement, "it defines the schema")
+            return self._slow(compiled, composed, "it defines the schema")
         reason = self._reason(statement, composed, compiled)
         if reason is not None:
-            return self._slow(compiled, composed, statement, reason)
+            return self._slow(compiled, composed, reason, _given_columns(compiled, column_keys))
         plan = self._fast(compiled, composed, column_keys)
         if not plan.statement.is_single:
-            return self._slow(compiled, composed, statement, "it is a text of several statements")
+            return self._slow(compiled, composed, "it is a text of several statements")
         return plan
 
     def _compiled(self, statement: ClauseElement, composed: Composed, column_keys: Sequence[str]) -> Any:
@@ -121,14 +125,12 @@ class PlanCompiler:
             options["cache_key"] = (composed.key, composed.binds, None)
         return statement.compile(dialect=self.dialect, **options)
 
-    def _slow(self, compiled: Any, composed: Composed, statement: ClauseElement, reason: str) -> Plan:
+    def _slow(self, compiled: Any, composed: Composed, reason: str, columns: Sequence[str] = ()) -> Plan:
         binds = composed.binds
-        names = _names(binds)
         if composed.key is None and isinstance(compiled, SQLCompiler):
-            binds = list(dict.fromkeys(compiled.binds.values()))
-            names = _names(binds)
+            binds, columns = list(dict.fromkeys(compiled.binds.values())), ()
         text = self.scan(str(compiled), 0)
-        plan = Plan.slow(text, reason, binds=binds, names=names, build=composed.build)
+        plan = Plan.slow(text, reason, binds=binds, columns=columns, names=_names(binds), build=composed.build)
         if composed.key is None:
             plan.own_binds = binds
         return plan
@@ -138,7 +140,8 @@ class PlanCompiler:
         extra = {name: len(binds) + number for number, name in enumerate(_given_columns(compiled, column_keys))}
         names = {**_names(binds), **{name: (index,) for name, index in extra.items()}}
         placed = dict.fromkeys(compiled.positiontup or ())
-        places = {name: self._place(name, compiled, composed, extra) for name in placed}
+        indexes = _indexes(compiled, composed)
+        places = {name: self._place(name, compiled, indexes, extra) for name in placed}
         results = self.results(compiled)
         count = len(binds) + len(extra)
 
@@ -164,11 +167,11 @@ class PlanCompiler:
             plan.checked = self.checked
         return plan
 
-    def _place(self, name: str, compiled: SQLCompiler, composed: Composed, extra: Mapping[str, int]) -> Place:
+    def _place(self, name: str, compiled: SQLCompiler, indexes: Mapping[int, int], extra: Mapping[str, int]) -> Place:
         bind = compiled.binds[name]
         process: Any = compiled._bind_processors.get(name)
         kind = repr(bind.type)
-        index = _index_of(bind, compiled, composed)
+        index = indexes.get(id(bind))
         if index is None:
             index = extra.get(bind.key)
         if index is not None:
@@ -229,14 +232,16 @@ def _names(binds: Sequence[BindParameter[Any]]) -> dict[str, tuple[int, ...]]:
     return names
 
 
-def _index_of(bind: BindParameter[Any], compiled: SQLCompiler, composed: Composed) -> int | None:
-    """Which value of the statement a parameter of the compiled form is: it may be a clone of the statement's own."""
+def _indexes(compiled: SQLCompiler, composed: Composed) -> dict[int, int]:
+    """Which value of the statement a parameter of the compiled form is, by the identity of the parameter: it may be a
+    clone of the statement's own."""
     match = compiled._cache_key_bind_match
     assert match is not None
+    found: dict[int, int] = {}
     for index, original in enumerate(composed.binds):
-        if any(each is bind for each in match[0][original]):
-            return index
-    return None
+        for copy in match[0][original]:
+            found.setdefault(id(copy), index)
+    return found
 
 
 def _given_columns(compiled: SQLCompiler, column_keys: Sequence[str]) -> list[str]:
