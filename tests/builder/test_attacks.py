@@ -166,7 +166,8 @@ async def test_hostile_values_stay_values(logged: tuple[DatabaseSession, Callabl
         prepared = QueryBuilder(Author).where(Author.name == parameter("name")).select(Author.id).prepare()
         if "\0" not in hostile:
             assert await prepared.scalars(params={"name": hostile}) == []
-    assert {text.split()[0].lower() for text in statements()} == {"select"}
+    own = [text for text in statements() if "typeinfo" not in text]  # the driver asks what an unknown type is
+    assert {text.split()[0].lower() for text in own} == {"select"}
     assert not any("drop" in text.lower() for text in statements())
 
 
