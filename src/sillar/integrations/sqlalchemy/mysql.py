@@ -137,6 +137,10 @@ class MySQLCursor(LentCursor):
     _stream: Any = None
     _complete = True
 
+    def execute(self, operation: str, parameters: Any = None) -> None:
+        if operation != f"SET NAMES {self.connection.character_set_name()}":  # as SQLAlchemy greets: it is set already
+            super().execute(operation, parameters)
+
     async def run(self, text: Any, sql: str, parameters: Any) -> None:
         lent = self.connection
         raw = lent._connection

@@ -70,6 +70,7 @@ class BorrowingPool(Pool):
             self._handed = physical
             try:
                 record = self._create_connection()  # type: ignore[assignment]
+                cast(Any, record).record_info.pop("begins", None)
             finally:
                 self._handed = None
         return record  # type: ignore[return-value]
@@ -80,7 +81,7 @@ class BorrowingPool(Pool):
         if physical is None:  # a soft invalidation: SQLAlchemy has closed what the record led to, and connects anew
             self._give_back(info.pop("physical"), True)
             physical = self._borrow() or await_only(self._wait())
-        info["physical"] = physical
+        info["physical"], info["begins"] = physical, True
         return self._adapt(physical, connection_record, self._dialect)
 
     def _do_get(self) -> Record:
@@ -95,6 +96,7 @@ class BorrowingPool(Pool):
 
     def _do_return_conn(self, record: Any) -> None:
         info = record.record_info
+        info.pop("begins", None)
         if record.dbapi_connection is not None:
             self._give_back(info["physical"], False)
             return
@@ -107,7 +109,9 @@ class BorrowingPool(Pool):
         """Instead of closing: SQLAlchemy lets go of it."""
         record = connection.record
         record.record_info["dropped"] = True
-        self._drop(connection, record.info.pop("sillar_left", None) is None)
+        left = record.info.pop("sillar_left", False)
+        begins = record.record_info.pop("begins", False)  # its first words were interrupted
+        self._drop(connection, not (left or begins))
 
     def _invalidate(self, connection: Any, exception: BaseException | None = None, _checkin: bool = True) -> None:
         """One connection broke. The others are looked after by their owner: SQLAlchemy would close them all."""
