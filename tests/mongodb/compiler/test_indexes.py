@@ -122,7 +122,7 @@ SORTED = {
 
 @pytest.mark.parametrize("name", SORTED)
 def test_sorting_is_by_the_field_itself(name: str) -> None:
-    """The form that MongoDB serves with an index; DocumentDB does so for ``_id`` alone, so ``explain`` cannot show it."""
+    """The form that MongoDB serves with an index; DocumentDB does for ``_id`` alone, so no ``explain`` shows it."""
     element, order = SORTED[name]
     plan = DocumentPlanCompiler().plan(Composed.of(select(big.c.id).order_by(element)))
     assert plan.command.arguments["pipeline"][0] == {"$sort": order}

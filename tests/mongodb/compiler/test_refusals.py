@@ -1,4 +1,4 @@
-"""What has no faithful translation is refused by name, with the way out, before anything is sent; or fails as in SQL."""
+"""What has no faithful translation is refused by name, with the way out, before anything is sent; or fails as SQL."""
 
 from __future__ import annotations
 

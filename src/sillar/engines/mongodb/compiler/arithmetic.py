@@ -69,7 +69,7 @@ def true_division(left: Expression, right: Expression, kind: Kind) -> Expression
 
 
 def _floor_division(left: Expression, right: Expression, kind: Kind, *, floored: bool) -> Expression:
-    """``//``: what PostgreSQL's ``/`` gives, which truncates integers; with FLOOR around it where SQLAlchemy says so."""
+    """``//``: what PostgreSQL's ``/`` gives, which truncates integers; in FLOOR() where SQLAlchemy puts it."""
     divided = true_division(left, right, kind)
     if kind is Kind.INT:  # by way of decimals, which are exact for 64 bits
         return _made({"$toLong": {"$trunc": [divided.code]}}, kind)

@@ -1,4 +1,4 @@
-"""Failures that a compiled statement brings about on the server, where SQL fails or where MongoDB would answer otherwise.
+"""Failures that a compiled statement brings about on the server, where SQL fails or MongoDB would answer otherwise.
 
 An expression fails by converting a text to a number; the text says why, and the error is told by it.
 """
