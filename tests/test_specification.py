@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
+from sqlalchemy import Column, Integer, MetaData, Table
 
 import sillar
 from sillar import ConnectionPool, ConnectionPoolConfig, DatabaseConfig, DatabaseManager, DatabaseSecurityConfig
@@ -98,6 +99,28 @@ sillar.fastapi.FastAPIDatabaseIntegration(app, db_manager)
     def setup_lifespan()
 sillar.DatabaseSession
     async close()
+sillar.ORMIntegration
+    async create_session()
+    async execute_query(query)
+sillar.ORMSession
+sillar.integrations.sqlalchemy.SQLAlchemyIntegration
+    async create_session()
+    async execute_query(query)
+sillar.integrations.tortoise.TortoiseIntegration
+    async create_session()
+    async execute_query(query)
+sillar.integrations.beanie.BeanieIntegration
+    async create_session()
+    async execute_query(query)
+sillar.QueryBuilder(model)
+    field model
+    field query_parts
+    def select()
+    def where(condition)
+    def join(model, on)
+    async execute()
+sillar.QueryPart
+sillar.Condition
 sillar.ConnectionPoolConfig
     field min_connections
     field max_connections
@@ -127,14 +150,6 @@ sillar.security.DatabaseSecurityManager(config)
 """
 
 NOT_YET = """
-ORMIntegration: create_session, execute_query
-SQLAlchemyIntegration
-TortoiseIntegration
-BeanieIntegration
-ORMSession
-QueryBuilder: model, query_parts, select, where, join, execute
-QueryPart
-Condition
 MigrationManager: config, migration_table, generate_migration, apply_migrations, rollback_migration
 Migration: operations, up, down
 AppliedMigration
@@ -225,6 +240,8 @@ def instance_of(shape: Shape) -> Any:
         return shape.load()(config)
     if shape.name == "DatabaseSecurityManager":
         return shape.load()(DatabaseSecurityConfig())
+    if shape.name == "QueryBuilder":
+        return shape.load()(Table("t", MetaData(), Column("id", Integer)))
     manager = DatabaseManager(DatabaseConfig.from_url("sqlite://"))
     if shape.name == "ConnectionPool":
         adapter = next(each for each in ALL if each.name == "PostgreSQLAdapter")

@@ -16,15 +16,19 @@ from sillar.context import correlation, deadline
 from sillar.current import current_session, detached
 from sillar.engines import DatabaseAdapter, Isolation
 from sillar.execution import DatabaseSession, Execution, Interceptor, Observer, QueryResult, Stage, Transaction
+from sillar.integrations import ORMIntegration, ORMSession
 from sillar.manager import DatabaseManager
-from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor
+from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor, watch_queries
 from sillar.pool import ConnectionPool, DatabaseConnection, PoolHealth
 from sillar.portal import Portal
 from sillar.query import (
     Columns,
     Condition,
     DocumentCommand,
+    Explanation,
+    Hint,
     Json,
+    Lane,
     Page,
     PreparedQuery,
     Query,
@@ -32,9 +36,11 @@ from sillar.query import (
     QueryPart,
     WriteQuery,
     bind_model,
+    check_models,
     column,
     columns,
     parameter,
+    validate_models,
 )
 
 __version__ = "0.1.0"
@@ -60,10 +66,15 @@ __all__ = [
     "DatabaseSession",
     "DocumentCommand",
     "Execution",
+    "Explanation",
+    "Hint",
     "Interceptor",
     "Isolation",
     "Json",
+    "Lane",
     "MigrationConfig",
+    "ORMIntegration",
+    "ORMSession",
     "Observer",
     "Page",
     "PoolHealth",
@@ -78,6 +89,7 @@ __all__ = [
     "Transaction",
     "WriteQuery",
     "bind_model",
+    "check_models",
     "column",
     "columns",
     "correlation",
@@ -86,4 +98,6 @@ __all__ = [
     "detached",
     "load_config",
     "parameter",
+    "validate_models",
+    "watch_queries",
 ]

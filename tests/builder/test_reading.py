@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import and_, case, func, not_, or_
+from sqlalchemy import Column, Integer, MetaData, Table, and_, case, func, not_, or_
 from tests.builder.conftest import ENGINES
 from tests.builder.models import BOOK, BOOKS, JOINED, Author, Book, BookCard, BookOut, BookTitle, Loan, Place, Reader
 
@@ -303,3 +303,13 @@ async def test_loans_of_structs(session: DatabaseSession) -> None:
     loan = Loan(1, 7, uuid.UUID(int=5), None)
     await QueryBuilder(Loan).insert(loan).execute()
     assert await QueryBuilder(Loan).where(column(Loan, lambda each: each.token) == uuid.UUID(int=5)).all() == [loan]
+
+
+async def test_rows_of_many_keys(session: DatabaseSession) -> None:
+    titles = QueryBuilder(Book).into(BookTitle)
+    found = await titles.get_many([3, 99, 1, 3, None])
+    assert [each and each.id for each in found] == [3, None, 1, 3, None]
+    assert await titles.get_many([]) == []
+    assert await QueryBuilder(Book).select(Book.title).get_many([6], session) == [("El gallo de oro",)]
+    with pytest.raises(UsageError, match="primary key of one column"):
+        await QueryBuilder(Table("keyless", MetaData(), Column("id", Integer))).get_many([1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 import sqlalchemy
@@ -14,6 +14,7 @@ from sillar.capabilities import Capability
 from sillar.errors import UsageError
 from sillar.query import ordering
 from sillar.query.binding import ModelBinding, binding_of, checked_name
+from sillar.query.by_key import get_many
 from sillar.query.column import Columns
 from sillar.query.composed import Composed, nested_too_deeply
 from sillar.query.condition import Condition
@@ -332,18 +333,30 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
         """The query with its shape settled; values of :func:`sillar.parameter` come with each run."""
         return PreparedQuery(self)
 
+    async def get_many(self, keys: Iterable[Any], session: Statements | AsyncSession | None = None) -> list[T | None]:
+        """The rows with these values of the primary key, in their order; None for each that is not there.
+
+        Raises:
+            UsageError: the model has no primary key, or one of several columns.
+        """
+        return await get_many(self, keys, session)
+
+    def with_values(self, columns: Sequence[Any]) -> QueryBuilder[Any]:
+        """The same rows as ``(item, *values)``: with the values of further columns behind each."""
+        labelled = [column.label(f"value_{number}") for number, column in enumerate(columns, 1)]
+        builder = self._with(QueryPart("values", labelled, lambda statement: statement.add_columns(*labelled)))
+        builder._keyed = len(labelled)
+        return builder
+
     def paged(self, keys: Sequence[ordering.SortKey], behind: Any) -> QueryBuilder[Any]:
         """This list in the order of the keys, from behind a condition on, with the sort values behind each row."""
-        columns = [key.column.label(f"page_key_{number}") for number, key in enumerate(keys, 1)]
         order = [key.expression() for key in keys]
         builder = self._copy()
         builder.query_parts = [each for each in self.query_parts if each.kind != "order by"]
         if behind is not None:
-            builder.query_parts.append(QueryPart("where", [behind], lambda statement: statement.where(behind)))
-        builder.query_parts.append(QueryPart("keys", columns, lambda statement: statement.add_columns(*columns)))
-        builder.query_parts.append(QueryPart("order by", order, lambda statement: statement.order_by(*order)))
-        builder._keyed = len(keys)
-        return builder
+            builder = builder._with(QueryPart("where", [behind], lambda statement: statement.where(behind)))
+        builder = builder._with(QueryPart("order by", order, lambda statement: statement.order_by(*order)))
+        return builder.with_values([key.column for key in keys])
 
     # --- the statement ----------------------------------------------------------------------------------------------
 
