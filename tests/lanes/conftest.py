@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, insert
+from sqlalchemy import Column, Integer, MetaData, Table, insert
 from sqlalchemy.schema import CreateTable, DropTable
 from tests.lanes.tables import Tables
 
@@ -83,3 +83,24 @@ async def ground(request: pytest.FixtureRequest, grounds: Any) -> Ground:
     """Each engine in turn."""
     found: Ground = await grounds(request.param)
     return found
+
+
+@pytest.fixture
+async def manager_of_counter(tmp_path: Path) -> AsyncIterator[tuple[DatabaseManager, Table, list[int]]]:
+    """A table whose defaults are counted up by a Python function, and the numbers that it gave."""
+    numbers: list[int] = []
+
+    def following() -> int:
+        numbers.append(len(numbers) + 1)
+        return numbers[-1]
+
+    counted = Table(
+        "counted",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("number", Integer, default=following),
+        Column("changed", Integer, onupdate=following),
+    )
+    async with DatabaseManager.from_url(f"sqlite:///{tmp_path}/counted.db") as manager:
+        await manager.session().execute(CreateTable(counted))
+        yield manager, counted, numbers

@@ -18,7 +18,9 @@ from sillar.execution import execution as operations
 from sillar.execution.lanes import operation_for
 from sillar.execution.statements import Statements
 from sillar.query.lane import Lane
-from sillar.query.plans import SlowStatement
+from sillar.query.plans import PlannedRows, SlowStatement, compilation, plan
+from sillar.query.plans.arguments import Place
+from sillar.query.plans.lists import ExpandedLists
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning"),
@@ -83,7 +85,7 @@ async def with_stock_connections(ground: Ground, shape: Shape) -> Any:
 async def compared(ground: Ground, shape: Shape) -> tuple[Lane, str | None, str | None]:
     """The lane that a shape takes, why, and what is wrong."""
     try:
-        plan = ground.adapter.plans.bind(shape.build(), shape.params)[0]
+        bound, _ = ground.adapter.plans.bind(shape.build(), shape.params)
     except Exception as error:
         return Lane.FAST, None, f"{shape.name}: {type(error).__name__}: {error}"
     if shape.stock:
@@ -91,9 +93,9 @@ async def compared(ground: Ground, shape: Shape) -> tuple[Lane, str | None, str 
     else:
         wanted = await attempted(ground, shape, Lane.SLOW)
     if isinstance(wanted, str):
-        return plan.lane, None, f"{shape.name}:\n   SQLAlchemy {wanted}"
-    if plan.lane is Lane.SLOW:
-        return Lane.SLOW, plan.lane_reason, None
+        return bound.lane, None, f"{shape.name}:\n   SQLAlchemy {wanted}"
+    if bound.lane is Lane.SLOW:
+        return Lane.SLOW, bound.lane_reason, None
     got = await attempted(ground, shape, Lane.FAST)
     if got != wanted:
         return Lane.FAST, None, f"{shape.name}:\n   SQLAlchemy {wanted}\n   fast lane  {got}"
@@ -122,3 +124,33 @@ async def test_both_lanes_give_the_same(ground: Ground) -> None:
     assert wrong == [], "\n".join([f"{len(wrong)} shapes:", *wrong])
     assert len(shapes) >= 300
     assert reads[0] >= 0.6 * sum(reads)
+
+
+def _cut(self: ExpandedLists, values: Any, bound: Any = ExpandedLists.bound) -> Any:
+    return bound(self, [value[:-1] if isinstance(value, list) else value for value in values])
+
+
+@pytest.mark.parametrize("broken", ["no result processors", "no bind processors", "lists cut short", "values swapped"])
+async def test_a_broken_lane_is_noticed(grounds: Any, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof is one: with a piece of the fast lane missing, shapes differ."""
+    ground = await grounds("sqlite")
+    if broken == "no result processors":
+        monkeypatch.setattr(PlannedRows, "_processors", lambda self, kind, code: [])
+    elif broken == "no bind processors":
+        monkeypatch.setattr(compilation, "Place", _without_processor)
+    elif broken == "lists cut short":
+        monkeypatch.setattr(ExpandedLists, "bound", _cut)
+    else:
+        monkeypatch.setattr(plan, "arguments_of", lambda places, count: lambda values: list(values)[::-1])
+    ground.adapter.plans.replace(ground.adapter.plans.compiler)
+    kinds = ("made:", "ident:", "color:", "cents:", "folded:", "price:")
+    shapes = [shape for shape in all_shapes(ground.tables) if shape.name.startswith(kinds) or "value" in shape.name]
+    try:
+        faults = [(await compared(ground, shape))[2] for shape in shapes]
+    finally:
+        ground.adapter.plans.replace(ground.adapter.plans.compiler)
+    assert sum(fault is not None for fault in faults) >= 8
+
+
+def _without_processor(what: str, kind: str, index: Any = None, process: Any = None, **more: Any) -> Place:
+    return Place(what, kind, index, None, **more)

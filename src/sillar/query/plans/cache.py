@@ -10,7 +10,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
 from sillar.errors import ParameterError
-from sillar.query.composed import Composed
+from sillar.query.composed import Composed, nested_too_deeply
 from sillar.query.lane import Lane
 from sillar.query.plans.compilation import PlanCompiler
 from sillar.query.plans.plan import Plan
@@ -119,7 +119,10 @@ class PlanCache:
                 plan = self._plan(statement.key, statement, ())
             else:
                 self.hits += 1
-            return plan.bound(plan.values(statement.binds, params))
+            values = plan.values(plan.own_binds or statement.binds, params)
+            if plan.lane is Lane.SLOW:
+                return plan.bound_slow(statement.build(), params)
+            return plan.bound(values)
         assert isinstance(statement, ClauseElement)
         return self._bind_clause(statement, params)
 
@@ -140,7 +143,10 @@ class PlanCache:
         return plan, composed.binds, plan.statement
 
     def _bind_clause(self, statement: ClauseElement, params: Mapping[str, Any] | None) -> tuple[Any, Sequence[Any]]:
-        generated = statement._generate_cache_key()
+        try:
+            generated = statement._generate_cache_key()
+        except RecursionError:
+            raise nested_too_deeply() from None
         keys = _column_keys(statement, params)
         if generated is None:
             plan = self._plan(None, Composed(None, (), lambda: statement), keys)

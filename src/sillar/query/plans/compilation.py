@@ -140,8 +140,8 @@ class PlanCompiler:
         extra = {name: len(binds) + number for number, name in enumerate(_given_columns(compiled, column_keys))}
         names = {**_names(binds), **{name: (index,) for name, index in extra.items()}}
         placed = dict.fromkeys(compiled.positiontup or ())
-        indexes = _indexes(compiled, composed)
-        places = {name: self._place(name, compiled, indexes, extra) for name in placed}
+        indexes, defaults = _indexes(compiled, composed), _defaults(compiled)
+        places = {name: _place(name, compiled, indexes, extra, defaults) for name in placed}
         results = self.results(compiled)
         count = len(binds) + len(extra)
 
@@ -166,20 +166,6 @@ class PlanCompiler:
         if type(self).checked is not PlanCompiler.checked:
             plan.checked = self.checked
         return plan
-
-    def _place(self, name: str, compiled: SQLCompiler, indexes: Mapping[int, int], extra: Mapping[str, int]) -> Place:
-        bind = compiled.binds[name]
-        process: Any = compiled._bind_processors.get(name)
-        kind = repr(bind.type)
-        index = indexes.get(id(bind))
-        if index is None:
-            index = extra.get(bind.key)
-        if index is not None:
-            return Place(name, kind, index, process)
-        make = _defaults(compiled).get(name)
-        if make is not None:
-            return Place(name, kind, None, process, make=make)
-        return Place(name, kind, None, process, constant=bind.effective_value)
 
     def results(self, compiled: SQLCompiler) -> PlannedRows:
         """What becomes of the rows."""
@@ -222,6 +208,25 @@ class PlanCompiler:
             if not _is_known(kind) and not isinstance(kind, self.own_types):
                 return f"{type(kind).__name__} is a type of its own kind"
         return None
+
+
+def _place(
+    name: str,
+    compiled: SQLCompiler,
+    indexes: Mapping[int, int],
+    extra: Mapping[str, int],
+    defaults: Mapping[str, Callable[[], Any]],
+) -> Place:
+    """What stands in a place of the compiled form."""
+    bind = compiled.binds[name]
+    process: Any = compiled._bind_processors.get(name)
+    kind = repr(bind.type)
+    index = indexes.get(id(bind), extra.get(bind.key))
+    if index is not None:
+        return Place(name, kind, index, process)
+    if name in defaults:
+        return Place(name, kind, None, process, make=defaults[name])
+    return Place(name, kind, None, process, constant=bind.effective_value)
 
 
 def _names(binds: Sequence[BindParameter[Any]]) -> dict[str, tuple[int, ...]]:

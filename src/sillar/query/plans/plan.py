@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.visitors import cloned_traverse
 
 from sillar.errors import ParameterError
 from sillar.query.lane import Lane
@@ -29,8 +30,8 @@ class Plan:
         own_binds: of a statement without a key, which has no other one of its shape: its parameters.
     """
 
-    __slots__ = ("_arguments", "_build", "_keys", "_lists", "_places", "checked", "count", "lane", "lane_reason",
-                 "names", "own_binds", "statement")  # fmt: skip
+    __slots__ = ("_arguments", "_build", "_columns", "_keys", "_lists", "_places", "checked", "count", "lane",
+                 "lane_reason", "names", "own_binds", "statement")  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Plan:
         self.checked: Callable[[Sequence[Any]], Sequence[Any]] | None = None
         self._build: Callable[[], ClauseElement] | None = None
         self._keys: tuple[str, ...] = ()
+        self._columns: tuple[str, ...] = ()
         self.own_binds: Sequence[BindParameter[Any]] = ()
 
     @classmethod
@@ -60,12 +62,15 @@ class Plan:
         *,
         binds: Sequence[BindParameter[Any]],
         names: Mapping[str, tuple[int, ...]],
+        columns: Sequence[str],
         build: Callable[[], ClauseElement],
     ) -> Plan:
-        """A plan whose statements SQLAlchemy runs."""
-        plan = cls(statement, count=len(binds), names=names)
+        """A plan whose statements SQLAlchemy runs; ``columns`` get their values by name when it is run."""
+        given = {name: (len(binds) + number,) for number, name in enumerate(columns)}
+        plan = cls(statement, count=len(binds) + len(columns), names={**names, **given})
+        plan._columns = tuple(columns)
         plan.lane, plan.lane_reason = Lane.SLOW, reason
-        plan._build, plan._keys = build, tuple(bind.key for bind in binds)
+        plan._arguments, plan._build, plan._keys = None, build, tuple(bind.key for bind in binds)
         return plan
 
     @property
@@ -139,9 +144,17 @@ class Plan:
     def _slow(self, statement: ClauseElement, values: Sequence[Any]) -> SlowStatement:
         """The first statement of this shape, with other values."""
         assert self.lane_reason is not None
-        by_key = dict(zip(self._keys, values, strict=True))
-        replaced: ClauseElement = statement._replace_params(False, None, by_key) if by_key else statement
-        return SlowStatement(self.statement, replaced, None, self.lane_reason)
+        by_key = dict(zip(self._keys, values, strict=False))
+        params = dict(zip(self._columns, values[len(self._keys) :], strict=True))
+
+        def replace(bind: BindParameter[Any]) -> None:
+            if bind.key in by_key:
+                bind.value, bind.callable, bind.required = by_key[bind.key], None, False
+
+        replaced = cloned_traverse(
+            statement, {"maintain_key": True, "detect_subquery_cols": True}, {"bindparam": replace}
+        )
+        return SlowStatement(self.statement, replaced, params or None, self.lane_reason)
 
     def _padded(self, binds: Sequence[BindParameter[Any]]) -> Iterable[BindParameter[Any] | None]:
         """The parameters, and None for each value that only ``params`` can give (columns of an INSERT)."""
