@@ -259,3 +259,32 @@ async def test_a_closed_session_takes_nothing(place: Place) -> None:
         await place.session.bulk_delete(place.table, "id", [1])
     with pytest.raises(UsageError, match="closed"):
         await place.session.get_many(place.table, [1])
+
+
+async def test_what_the_driver_alone_refuses_is_named(open_place: Any) -> None:
+    place = await open_place("mongodb")
+    for wrong in (2**70, "lone \ud800", {1: 2}):
+        with pytest.raises(ParameterError, match="row 3 of the input"):
+            await place.session.bulk_upsert(place.table, COLUMNS, ledger(5, at3=(3, "n3", wrong)), key="id")
+    assert await place.rows() == {}
+
+
+async def test_a_row_beyond_the_packet_of_the_server(open_place: Any) -> None:
+    place = await open_place("mariadb")
+    packet = await place.session.fetch_value("SELECT @@max_allowed_packet")
+    with pytest.raises(ParameterError, match=r"^a row takes .*it is row 3 of the input"):
+        await place.session.bulk_insert(place.table, COLUMNS, ledger(5, at3=(3, "x" * (packet + 10), 1)))
+    assert await place.rows() == {}
+
+
+async def test_a_row_that_a_trigger_refuses(open_place: Any) -> None:
+    place = await open_place("postgresql")
+    await place.session.execute(
+        f"CREATE FUNCTION {place.table}_check() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.qty = 4 THEN RAISE EXCEPTION 'no fours'; END IF; RETURN NEW; END $$;"
+        f" CREATE TRIGGER refuses BEFORE INSERT ON {place.table} FOR EACH ROW EXECUTE FUNCTION {place.table}_check()"
+    )
+    with pytest.raises(DatabaseError, match=r"no fours; it is row 4 of the input \(key: id\)"):
+        await place.session.bulk_upsert(place.table, COLUMNS, ledger(9), key="id")
+    assert await place.rows() == {}
+    await place.session.execute(f"DROP FUNCTION {place.table}_check() CASCADE")
