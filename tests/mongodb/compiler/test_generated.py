@@ -59,7 +59,7 @@ async def test_500_statements_agree(sides: Sides) -> None:
 
 @pytest.mark.slow
 async def test_10_000_statements_agree(sides: Sides) -> None:
-    counts = await compare(sides, range(1_000, 3_500), 4)
+    counts = await compare(sides, range(1_000, 2_250), 8)
     assert counts["same"] > 8_000
     assert counts["with rows"] > 5_000
     assert counts["refused"] < 2_000

@@ -16,6 +16,7 @@ from tests.mongodb.compiler.shelf import items as t
 from tests.mongodb.compiler.shelf import parts as p
 from tests.mongodb.compiler.sides import Sides
 
+from sillar import QueryBuilder
 from sillar.config import DatabaseConnectionConfig, MongoDBConfig
 from sillar.engines.mongodb.adapter import MongoDBAdapter
 from sillar.engines.mongodb.compiler import CommandPlan
@@ -259,3 +260,21 @@ def test_patterns() -> None:
     assert regex_of("50\\%.", None) == "\\A50\\%\\.\\z"
     assert regex_of("x", None, "%", "%") == "\\A.*x"
     assert regex_of("a\\", "") == "\\Aa\\\\\\z"
+
+
+@pytest.mark.parametrize("order", [(t.c.a, t.c.s.desc()), (t.c.n.desc(),), (t.c.at.desc(), t.c.ok)])
+async def test_pages_of_the_builder_come_as_on_postgresql(sides: Sides, order: Any) -> None:
+    query = QueryBuilder(t).select(t.c.id).order_by(*order)
+    seen = []
+    for side in sides:
+        ids: list[int] = []
+        after = None
+        while True:
+            page = await query.page(6, side, after=after)
+            ids += [row[0] for row in page.items]
+            after = page.next_cursor
+            if after is None:
+                break
+        seen.append(ids)
+    assert seen[0] == seen[1]
+    assert sorted(seen[1]) == list(range(1, ITEMS + 1))

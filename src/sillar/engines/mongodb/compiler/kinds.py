@@ -130,7 +130,8 @@ def _uuid(value: Any) -> UUID:
 
 
 def _enum(given: sqltypes.Enum) -> Reader:
-    process = given.bind_processor(_DIALECT)
+    of: TypeEngine[Any] = given
+    process = of.bind_processor(_DIALECT)
 
     def write(value: Any) -> Any:
         try:
