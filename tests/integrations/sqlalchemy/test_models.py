@@ -18,8 +18,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 from tests.integrations.sqlalchemy.conftest import SHELVES, Shelves, fresh, opened
 from tests.integrations.sqlalchemy.shelves import authors
 from tests.integrations.sqlalchemy.shelves.authors import Author, Book
-from tests.integrations.sqlalchemy.shelves.base import Base
 from tests.integrations.sqlalchemy.shelves.deep.tags import Tag
+from tests.integrations.sqlalchemy.shelves.mapping import Base
 
 from sillar import DatabaseManager
 from sillar.errors import UnsupportedCapabilityError, UsageError

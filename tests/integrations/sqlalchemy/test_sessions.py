@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, select, text, update
+import structlog
+from sqlalchemy import event, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import selectinload
-from tests.integrations.sqlalchemy.conftest import SERVERS, Shelves
+from tests.integrations.sqlalchemy.conftest import SERVERS, Shelves, opened
 from tests.integrations.sqlalchemy.shelves.authors import Author, Book
 
 from sillar import errors
-from sillar.context import correlation
+from sillar.context import correlation, deadline
+from sillar.integrations.sqlalchemy import SQLAlchemyIntegration
+from sillar.testing.servers import MySQLServer
 
 SERVER_ID = {
     "postgresql": "SELECT pg_backend_pid()",
@@ -285,3 +288,74 @@ async def test_the_record_stays_with_the_physical_connection(shelves: Shelves) -
             ids.add(await session.scalar(text(sql)))
     assert len(ids) == 1
     assert shelves.source.stats().opened_total == opened
+
+
+SLOW = {
+    "postgresql": "SELECT pg_sleep(5)",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000)"
+    " SELECT count(*) FROM n",
+    "mariadb": "SELECT sleep(5)",
+    "mysql": "SELECT sleep(5)",
+}
+
+
+async def test_the_deadline_of_the_context_holds(shelves: Shelves) -> None:
+    async with await shelves.orm.create_session() as session:
+        with pytest.raises(errors.StatementTimeoutError), deadline(0.3):
+            await session.execute(text(SLOW[shelves.engine]))
+    await shelves.add("afterwards")
+
+
+async def test_an_observer_that_fails_changes_nothing(shelves: Shelves, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(shelves.watcher, "executed", fail)
+    with structlog.testing.capture_logs() as logs:
+        await shelves.add("one")
+    assert [(each["event"], each["error"]) for each in logs if "observer" in each] == [
+        ("an observer failed", "ZeroDivisionError")
+    ]
+    assert await shelves.names() == ["one"]
+
+
+@on_servers
+async def test_awaiting_something_of_the_drivers_connection(shelves: Shelves) -> None:
+    async with shelves.orm.engine.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).dbapi_connection
+        work = (
+            (lambda own: own.fetchval("SELECT 1")) if shelves.engine == "postgresql" else (lambda own: own.ping(False))
+        )
+        await connection.run_sync(lambda _: raw.run_async(work))
+        assert raw.physical.dirty
+
+
+@on_servers
+async def test_pre_ping_and_reflection(shelves: Shelves) -> None:
+    async with shelves.orm.engine.connect() as connection:
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        assert {"sa_author", "sa_book", "sa_tag"} <= set(names)
+        assert await connection.run_sync(lambda sync: sync.dialect.do_ping(sync.connection.dbapi_connection))
+
+
+@pytest.mark.parametrize("shelves", ["mysql"], indirect=True)
+async def test_writes_have_the_configured_limit(shelves: Shelves, mysql: MySQLServer) -> None:
+    """MySQL itself limits SELECT alone."""
+    async with opened(f"{mysql.url}?statement_timeout=0.3") as manager:
+        orm = SQLAlchemyIntegration(manager)
+        with pytest.raises(errors.StatementTimeoutError, match=r"statement_timeout=0\.3 s"):
+            await orm.execute_query(text("INSERT INTO sa_tag SELECT 'a' FROM (SELECT sleep(5)) AS slow"))
+    assert await shelves.manager.session().fetch_value("SELECT count(*) FROM sa_tag") == 0
+
+
+@on_servers
+async def test_streams_that_break(shelves: Shelves) -> None:
+    async with await shelves.orm.create_session() as session:
+        connection = await session.connection()
+        with pytest.raises(DBAPIError):
+            await connection.stream(text("SELECT nothing FROM sa_author"))
+        await session.rollback()
+        connection = await session.connection()
+        await connection.stream(insert(Author).values(name="one"))  # without rows
+        await session.rollback()
+    assert await shelves.names() == []

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final
 
+from sillar.context import current_deadline, within_deadline
 from sillar.engines.connection import DriverConnection
 from sillar.errors import DatabaseError, UsageError
 from sillar.execution import Execution, Executor
@@ -117,7 +118,11 @@ class Lent:
             self.note_trace(text)
         started = perf_counter()
         try:
-            result = await work(text)
+            if current_deadline() is None:
+                result = await work(text)
+            else:
+                async with within_deadline("the statement"):
+                    result = await work(text)
         except BaseException as error:
             if isinstance(error, (asyncio.CancelledError, TimeoutError)):
                 self.physical.dirty = True  # its reply may be outstanding; the reset waits for it

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from tests.integrations.sqlalchemy.shelves.base import Base
+from tests.integrations.sqlalchemy.shelves.mapping import Base
 
 
 class Author(Base):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
-from tests.integrations.sqlalchemy.shelves.base import Base
+from tests.integrations.sqlalchemy.shelves.mapping import Base
 
 
 class Tag(Base):
