@@ -7,6 +7,7 @@ order. Text that is compared by range is ordered by code point on every engine.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -45,12 +46,10 @@ _DIALECTS: dict[str, Dialect] = {
 }
 # SQLite's own key is an INTEGER; clustered tables need none.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
-# TIMESTAMP, not DATETIME: it is a moment, as in the other engines (and ends in 2038, as the engine has it).
-_MICROSECONDS = mysql.TIMESTAMP(fsp=6)
 
 
 class _MomentText(TypeDecorator[dt.datetime]):
-    """A moment where there is no type for it: text in ISO 8601, as a session's own parameters are stored."""
+    """A moment as text in ISO 8601, as a session's own parameters are stored where there is no type for it."""
 
     impl = Text
     cache_ok = True
@@ -59,7 +58,20 @@ class _MomentText(TypeDecorator[dt.datetime]):
         return None if value is None else dt.datetime.fromisoformat(value)
 
 
-_Time = DateTime(timezone=True).with_variant(_MICROSECONDS, "mysql", "mariadb").with_variant(_MomentText(), "sqlite")
+class _MomentStamp(mysql.TIMESTAMP):
+    """A moment as TIMESTAMP, not DATETIME, which is none. It ends in 2038, as the engine has it."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        return _in_utc
+
+
+def _in_utc(value: dt.datetime | None) -> dt.datetime | None:
+    return None if value is None else value.replace(tzinfo=dt.UTC)
+
+
+_Time = (
+    DateTime(timezone=True).with_variant(_MomentText(), "sqlite").with_variant(_MomentStamp(fsp=6), "mysql", "mariadb")
+)
 
 
 def _text(length: int) -> Any:
