@@ -136,7 +136,7 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
         clauses = [clause(each) for each in chosen]
         builder: QueryBuilder[Any] = self._with(
             QueryPart(
-                "select", clauses, lambda statement: statement.with_only_columns(*chosen, maintain_column_froms=True)
+                "select", clauses, lambda statement: statement.with_only_columns(*chosen)
             )
         )
         builder._selected, builder._into = chosen, tuple
@@ -298,7 +298,7 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
                 "count",
                 (),
                 lambda statement: statement.with_only_columns(
-                    sqlalchemy.func.count(), maintain_column_froms=True
+                    sqlalchemy.func.count()
                 ).order_by(None),
             )
         counting: QueryBuilder[Any] = self._copy()

@@ -32,7 +32,7 @@ def _narrowed(binding: ModelBinding[Any], kind: Any) -> Narrowed:
     chosen = tuple(binding.selected(name) for name in _columns_of(binding, kind, fields))
 
     def apply(statement: Any) -> Any:
-        return statement.with_only_columns(*chosen, maintain_column_froms=True)
+        return statement.with_only_columns(*chosen)
 
     return QueryPart("into", (), apply, kind), chosen
 
