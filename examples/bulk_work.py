@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sillar import DatabaseManager
+from sillar import DatabaseManager, Lookups
 from sillar.errors import UniqueViolationError
-from sillar.execution import Lookups
 
 URL = os.environ.get("SILLAR_EXAMPLE_URL", "sqlite://")
 COLUMNS = ["id", "name", "kg"]

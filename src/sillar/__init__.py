@@ -15,7 +15,17 @@ from sillar.config import (
 from sillar.context import correlation, deadline
 from sillar.current import current_session, detached
 from sillar.engines import DatabaseAdapter, Isolation
-from sillar.execution import DatabaseSession, Execution, Interceptor, Observer, QueryResult, Stage, Transaction
+from sillar.execution import (
+    BulkReport,
+    DatabaseSession,
+    Execution,
+    Interceptor,
+    Lookups,
+    Observer,
+    QueryResult,
+    Stage,
+    Transaction,
+)
 from sillar.integrations import ORMIntegration, ORMSession
 from sillar.manager import DatabaseManager
 from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor, watch_queries
@@ -46,6 +56,7 @@ from sillar.query import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BulkReport",
     "Capabilities",
     "Capability",
     "Columns",
@@ -72,6 +83,7 @@ __all__ = [
     "Isolation",
     "Json",
     "Lane",
+    "Lookups",
     "MigrationConfig",
     "ORMIntegration",
     "ORMSession",
