@@ -173,6 +173,11 @@ def queries(tables: Tables) -> Iterator[Shape]:
     )
     yield Shape("recursive CTE", lambda: _tree(part))
     yield Shape("recursive numbers", lambda: _numbers(6))
+
+
+def windows(tables: Tables) -> Iterator[Shape]:
+    """Windows, sets, aggregates."""
+    item, part = tables.item, tables.part
     over = {"partition_by": part.c.item_id, "order_by": part.c.id}
     for function in ("row_number", "rank", "dense_rank", "percent_rank", "cume_dist"):
         yield Shape(function, lambda f=function: select(part.c.id, getattr(func, f)().over(**over)))
@@ -194,6 +199,11 @@ def queries(tables: Tables) -> Iterator[Shape]:
         yield Shape(f"{name} of nothing", lambda n=name: select(getattr(func, n)(part.c.qty)).where(part.c.id > 99))
     yield Shape("sum of doubles", lambda: select(func.sum(item.c.exact)))
     yield Shape("sum of floats", lambda: select(func.sum(item.c.ratio)))
+
+
+def expressions(tables: Tables) -> Iterator[Shape]:
+    """Expressions over columns and values."""
+    item, part = tables.item, tables.part
     yield Shape("case", lambda: select(case((item.c.id > 2, "big"), (item.c.id == 1, "one"), else_="small")))
     yield Shape("case by value", lambda: select(case({1: "one", 2: "two"}, value=item.c.id)))
     yield Shape("cast to text", lambda: select(cast(item.c.id, String(10))))
@@ -244,6 +254,11 @@ def queries(tables: Tables) -> Iterator[Shape]:
         lambda: select(literal(dt.date(2020, 1, 2)), literal(dt.datetime(2020, 1, 2, 3, 4)), literal(b"x")),
     )
     yield Shape("literal column", lambda: select(literal_column("1 + 1"), literal_column("'x'").label("y")))
+
+
+def functions(tables: Tables) -> Iterator[Shape]:
+    """Limits, functions, JSON paths."""
+    item, part = tables.item, tables.part
     yield Shape("limit", lambda: select(item.c.id).order_by(item.c.id).limit(2))
     yield Shape("limit and offset", lambda: select(item.c.id).order_by(item.c.id).limit(2).offset(1))
     yield Shape("offset", lambda: select(item.c.id).order_by(item.c.id).offset(3))
@@ -263,6 +278,11 @@ def queries(tables: Tables) -> Iterator[Shape]:
     yield Shape("json element", lambda: select(item.c.doc["l"]).where(item.c.id < 3))
     yield Shape("json index", lambda: select(item.c.doc["l"][0].as_integer()).where(item.c.id == 1))
     yield Shape("json compared", lambda: select(item.c.id).where(item.c.id < 3, item.c.doc["a"]["b"].as_integer() == 2))
+
+
+def parameters(tables: Tables) -> Iterator[Shape]:
+    """Parameters and lists of all sorts."""
+    item, part = tables.item, tables.part
     yield Shape("count of all", lambda: select(func.count()).select_from(item))
     yield Shape("columns of everything", lambda: select(item).order_by(item.c.id))
     yield Shape(
@@ -474,7 +494,6 @@ def returning(tables: Tables) -> Iterator[Shape]:
 def of_postgresql(tables: Tables) -> Iterator[Shape]:
     """What PostgreSQL alone has."""
     from sqlalchemy.dialects.postgresql import aggregate_order_by, array, array_agg
-    from sqlalchemy.dialects.postgresql import insert as upsert
 
     item, part, simple = tables.item, tables.part, tables.simple
     if tables.engine != "postgresql":
@@ -496,6 +515,15 @@ def of_postgresql(tables: Tables) -> Iterator[Shape]:
     yield Shape("json_build_object", lambda: select(func.json_build_object("a", part.c.id)), stock=True)
     yield Shape("row_to_json", lambda: select(func.row_to_json(text("lane_simple"))).select_from(simple), stock=True)
     yield Shape("text of json", lambda: text("SELECT doc, docb, docs FROM lane_item ORDER BY id"), stock=True)
+
+
+def of_postgresql_as_well(tables: Tables) -> Iterator[Shape]:
+    """More of that."""
+    from sqlalchemy.dialects.postgresql import insert as upsert
+
+    item, part, simple = tables.item, tables.part, tables.simple
+    if tables.engine != "postgresql":
+        return
     yield Shape("interval arithmetic", lambda: select(item.c.made + item.c.span, item.c.made - dt.timedelta(days=1)))
     yield Shape("difference of times", lambda: select(item.c.made - dt.datetime(2020, 1, 1)))
     yield Shape("at time zone", lambda: select(func.timezone("Europe/Berlin", item.c.moment)))
@@ -601,7 +629,10 @@ def of_sqlite(tables: Tables) -> Iterator[Shape]:
 
 def all_shapes(tables: Tables) -> list[Shape]:
     """Every shape for one engine."""
-    makers = (of_columns, queries, entities, texts, writes, returning, of_postgresql, of_mysql, of_sqlite)
+    makers = (
+        *(of_columns, queries, windows, expressions, functions, parameters, entities, texts, writes, returning),
+        *(of_postgresql, of_postgresql_as_well, of_mysql, of_sqlite),
+    )
     return [shape for make in makers for shape in make(tables)]
 
 
