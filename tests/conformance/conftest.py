@@ -12,17 +12,22 @@ from sillar.testing.conformance import ConformanceSubject
 from sillar.testing.servers import MongoDBServer, MySQLServer, PostgreSQLServer, ServerFleet
 
 
+async def subject_of(name: str, fleet: ServerFleet, folder: Path) -> ConformanceSubject:
+    """The engine of that name; a file of its own is in the folder."""
+    if name == "sqlite":
+        return SQLiteSubject(str(folder / "conformance.db"), "sqlite")
+    if name == "memory":
+        return SQLiteSubject(":memory:", "memory")
+    server = await fleet.get(name)
+    if isinstance(server, MongoDBServer):
+        return MongoDBSubject(server, name)
+    if isinstance(server, MySQLServer):
+        return MySQLSubject(server, name)
+    assert isinstance(server, PostgreSQLServer)
+    return PostgreSQLSubject(server, name)
+
+
 @pytest.fixture
 async def subject(request: pytest.FixtureRequest, fleet: ServerFleet, tmp_path: Path) -> ConformanceSubject:
     """The engine named by an indirect parameter."""
-    if request.param == "sqlite":
-        return SQLiteSubject(str(tmp_path / "conformance.db"), "sqlite")
-    if request.param == "memory":
-        return SQLiteSubject(":memory:", "memory")
-    server = await fleet.get(request.param)
-    if isinstance(server, MongoDBServer):
-        return MongoDBSubject(server, request.param)
-    if isinstance(server, MySQLServer):
-        return MySQLSubject(server, request.param)
-    assert isinstance(server, PostgreSQLServer)
-    return PostgreSQLSubject(server, request.param)
+    return await subject_of(request.param, fleet, tmp_path)

@@ -29,6 +29,7 @@ import pytest
 _CASES = (
     *("cancellation", "conflicts", "documents", "errors", "faults", "health", "seams"),
     *("statements", "streams", "transactions", "values"),
+    *("orm", "orm_across", "orm_load", "orm_pairs", "orm_transactions"),
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _CASES))  # so that a failing case shows its values
 
@@ -39,6 +40,20 @@ from sillar.testing.conformance.documents import DocumentCases  # noqa: E402
 from sillar.testing.conformance.errors import ErrorCases  # noqa: E402
 from sillar.testing.conformance.faults import FaultCases  # noqa: E402
 from sillar.testing.conformance.health import HealthCases  # noqa: E402
+from sillar.testing.conformance.orm import ORMCases, ORMModelCases  # noqa: E402
+from sillar.testing.conformance.orm_across import ORMAcrossCases  # noqa: E402
+from sillar.testing.conformance.orm_engine import ORMEngine  # noqa: E402
+from sillar.testing.conformance.orm_load import ORMLoadCases  # noqa: E402
+from sillar.testing.conformance.orm_pairs import ORMPairCases  # noqa: E402
+from sillar.testing.conformance.orm_records import (  # noqa: E402
+    RECORD_FIELDS,
+    RECORDS,
+    ORMAuthor,
+    ORMBook,
+    ORMRecord,
+)
+from sillar.testing.conformance.orm_subject import ORMSubject  # noqa: E402
+from sillar.testing.conformance.orm_transactions import ORMTransactionCases  # noqa: E402
 from sillar.testing.conformance.seams import SeamCases  # noqa: E402
 from sillar.testing.conformance.specimen import COLUMNS, DEFINITION, SPECIMENS, Colour, Level, Specimen  # noqa: E402
 from sillar.testing.conformance.statements import StatementCases  # noqa: E402
@@ -56,6 +71,8 @@ from sillar.testing.conformance.values import ValueCases  # noqa: E402
 __all__ = [
     "COLUMNS",
     "DEFINITION",
+    "RECORDS",
+    "RECORD_FIELDS",
     "SPECIMENS",
     "BulkCases",
     "CancellationCases",
@@ -69,6 +86,17 @@ __all__ = [
     "FaultCases",
     "HealthCases",
     "Level",
+    "ORMAcrossCases",
+    "ORMAuthor",
+    "ORMBook",
+    "ORMCases",
+    "ORMEngine",
+    "ORMLoadCases",
+    "ORMModelCases",
+    "ORMPairCases",
+    "ORMRecord",
+    "ORMSubject",
+    "ORMTransactionCases",
     "SQLCases",
     "SQLSubject",
     "SeamCases",
