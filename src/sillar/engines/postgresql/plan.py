@@ -104,6 +104,7 @@ class PostgreSQLPlanCompiler(PlanCompiler):
     parameters_max: ClassVar = 32_767
     native: ClassVar = NATIVE_EVERYWHERE
     decimal_codes: ClassVar = frozenset({_NUMERIC})
+    own_types: ClassVar = (_List,)
 
     def __init__(self, rules: LexicalRules, version: str | None = None) -> None:
         numbers = tuple(int(part) for part in (version or "10").split(".") if part.isdigit())
