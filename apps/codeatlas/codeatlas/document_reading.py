@@ -93,9 +93,7 @@ class DocumentReading(AtlasReading):
         self, session: DatabaseSession, file_id: int
     ) -> tuple[list[FileImport], list[FileRevision]]:
         found = await IMPORTS_AND_HISTORY.first(session, params={"file_id": file_id})
-        if found is None:  # removed since its facts were read
-            return [], []
-        imported, history = found
+        imported, history = found or ((), ())  # removed since its facts were read
         runs = [each["analysis_id"] for each in history]
         started = dict(await STARTS_OF_RUNS.all(session, params={"runs": runs}))
         return (

@@ -1,5 +1,8 @@
-"""What a store of analyses can do. One implementation for SQL engines, one for document engines; the rest of the
-program sees this protocol only."""
+"""What a store of analyses can do.
+
+Reading is implemented once (:mod:`codeatlas.reading`), but for what documents hold in another shape; writing once for
+SQL engines and once for document engines. The rest of the program sees this protocol only.
+"""
 
 from __future__ import annotations
 
