@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    CHAR,
     JSON,
     BigInteger,
     Boolean,
@@ -31,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Enum as EnumType
 from sqlalchemy.dialects import mysql
+from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from sillar.errors import UsageError
@@ -123,6 +125,41 @@ class MomentText(TypeDecorator[datetime]):
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
+class DecimalText(TypeDecorator[Decimal]):
+    """An exact decimal where the engine has no such type: text, as a session's own parameters are stored.
+
+    Orders and sums are those of floating point there, so what such operators compare with is bound as a number.
+    """
+
+    impl = String(80)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return str(value) if isinstance(value, Decimal) else value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else Decimal(str(value))
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self if op in _EQUALITY else Numeric()
+
+
+class UuidText(TypeDecorator[UUID]):
+    """A UUID where the engine has no such type: its text of 36 characters, as a session's own parameters are stored
+    (SQLAlchemy's ``Uuid`` leaves the hyphens out, and reads both)."""
+
+    impl = CHAR(36)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return str(value) if isinstance(value, UUID) else value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else UUID(str(value))
+
+
+_EQUALITY: Final = (operators.eq, operators.ne, operators.in_op, operators.not_in_op)
+
 _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
     bool: Boolean,
     int: BigInteger,
@@ -131,14 +168,14 @@ _SCALARS: Final[dict[type, Callable[[], TypeEngine[Any]]]] = {
     bytes: LargeBinary,
     bytearray: LargeBinary,
     memoryview: LargeBinary,
-    Decimal: Numeric,
+    Decimal: lambda: Numeric().with_variant(DecimalText(), "sqlite"),
     datetime: lambda: (
         DateTime(timezone=True).with_variant(Moment(), "mysql", "mariadb").with_variant(MomentText(), "sqlite")
     ),
     date: Date,
     time: Time,
     timedelta: Interval,
-    UUID: Uuid,
+    UUID: lambda: Uuid().with_variant(UuidText(), *_SQL_WITHOUT_ARRAYS),
 }
 """By the first class of an annotation's MRO that is here."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -73,12 +73,11 @@ class BeanieSubject(ORMSubject):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with self.orm.transaction() as transaction:
-            yield transaction
+        async with self.orm.transaction():
+            yield (await self.orm.create_session()).driver_session
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        session = (await self.orm.create_session()).driver_session
-        return lambda: Author.find(session=session).count()
+    async def count_through(self, held: Any) -> int:
+        return await Author.find(session=held).count()
 
     async def add_author(self, author: ORMAuthor) -> None:
         await Author(**vars(author)).insert()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from bson import DBRef
 from sqlalchemy import column as named
 from sqlalchemy import text
-from tests.conformance.orm.statements_subject import SessionSubject
+from tests.conformance.orm.statements_subject import Record, SessionSubject
 
 from sillar import Capability, QueryBuilder, bind_model, column
 from sillar.current import joined_transaction
@@ -36,21 +36,13 @@ class LinkedBook(ORMBook):
     author: DBRef
 
 
-@bind_model("oc_record")
-@dataclass
-class Record(ORMRecord):
-    """A record."""
-
-
 class BuilderSubject(SessionSubject):
     """Queries over plain dataclasses."""
 
     name = "builder"
-    record_model = Record
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        transaction = await joined_transaction("default")
-        return lambda: QueryBuilder(Author).count(transaction)
+    async def count_through(self, held: Any) -> int:
+        return await QueryBuilder(Author).count(held)
 
     async def add_author(self, author: ORMAuthor) -> None:
         await QueryBuilder(Author).insert(vars(author)).execute(await self.statements())

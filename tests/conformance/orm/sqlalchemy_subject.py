@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Dialect, Enum, ForeignKey, Numeric, String, delete, func, select, text
+from sqlalchemy import JSON, BigInteger, Dialect, Enum, ForeignKey, Numeric, String, delete, func, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -86,7 +86,7 @@ class Record(Base):
     __tablename__ = "oc_record"
     id: Mapped[int] = mapped_column(primary_key=True)
     whole: Mapped[int]
-    large: Mapped[int]
+    large: Mapped[int] = mapped_column(BigInteger)
     note: Mapped[str]
     flag: Mapped[bool]
     amount: Mapped[Decimal]
@@ -110,6 +110,7 @@ class SQLAlchemySubject(ORMSubject):
 
     name = "sqlalchemy"
     record_model = Record
+    follows = True
     orm: SQLAlchemyIntegration
 
     async def open(self, manager: DatabaseManager) -> None:
@@ -134,9 +135,8 @@ class SQLAlchemySubject(ORMSubject):
             finally:
                 _own.reset(token)
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        session = await self.orm.create_session()
-        return lambda: session.scalar(select(func.count()).select_from(Author))
+    async def count_through(self, held: Any) -> int:
+        return int(await held.scalar(select(func.count()).select_from(Author)))
 
     @asynccontextmanager
     async def session(self, *, reads: bool = False) -> AsyncIterator[AsyncSession]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from bson import DBRef
 
+from sillar import bind_model
 from sillar.current import joined_transaction
 from sillar.testing.conformance import RECORD_FIELDS, ORMAuthor, ORMBook, ORMRecord, ORMSubject
+
+
+@bind_model("oc_record")
+@dataclass
+class Record(ORMRecord):
+    """A record as the builder knows it."""
 
 
 class SessionSubject(ORMSubject):
     """What everything that runs in a session of Sillar's has in common."""
 
-    record_model = None
+    record_model = Record
 
     def errors(self) -> AbstractAsyncContextManager[Any]:
         return nullcontext()
@@ -39,10 +47,8 @@ class StatementsSubject(SessionSubject):
 
     name = "statements"
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        transaction = await joined_transaction("default")
-        assert transaction is not None
-        return lambda: transaction.fetch_value("SELECT count(*) FROM oc_author")
+    async def count_through(self, held: Any) -> int:
+        return int(await held.fetch_value("SELECT count(*) FROM oc_author"))
 
     async def add_author(self, author: ORMAuthor) -> None:
         sql = "INSERT INTO oc_author (id, name) VALUES (:id, :name)"
@@ -103,10 +109,8 @@ class DocumentsSubject(SessionSubject):
 
     name = "documents"
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        transaction = await joined_transaction("default")
-        assert transaction is not None
-        return transaction.documents("oc_author").count
+    async def count_through(self, held: Any) -> int:
+        return int(await held.documents("oc_author").count())
 
     async def add_author(self, author: ORMAuthor) -> None:
         await (await self._in("oc_author")).insert_one({"_id": author.id, "name": author.name})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
@@ -35,11 +35,8 @@ class TortoiseSubject(ORMSubject):
         async with in_transaction() as connection:
             yield connection
 
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        session = await self.orm.create_session()
-        client = session.client
-        await session.commit()
-        return lambda: Author.all(using_db=client).count()
+    async def count_through(self, held: Any) -> int:
+        return await Author.all(using_db=held).count()
 
     async def add_author(self, author: ORMAuthor) -> None:
         await Author.create(**vars(author))

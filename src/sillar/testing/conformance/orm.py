@@ -149,6 +149,6 @@ class ORMModelCases(ORMCases):
 def _check(error: IntegrityError) -> None:
     """It says what an error of a session's own statement says."""
     assert error.code is not None
-    assert error.database == "default"
+    assert error.node is not None
     assert error.__cause__ is not None, "the driver's own error is the cause"
     assert SECRET not in str(error)

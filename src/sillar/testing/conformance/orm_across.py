@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -108,20 +108,23 @@ class ORMAcrossCases:
         return None
 
     async def test_savepoints_out_of_order_are_refused(self, ways: Ways, manager: DatabaseManager) -> None:
+        """Or the outer one takes the inner one along. Nothing is kept by half."""
         if lacks(manager.session(), Capability.SAVEPOINTS):
             return await self.test_what_any_commits_inside_is_a_savepoint(ways, manager)
         for outside, inside in itertools.permutations(ways, 2):
-            with pytest.raises(UsageError):
+            with nullcontext() if inside.follows else pytest.raises(UsageError):
                 async with manager.session().transaction():
                     outer = outside.transaction()
                     await outer.__aenter__()
                     await outside.add_author(ORMAuthor(1, "outside"))
-                    async with AsyncExitStack() as stack:
-                        await stack.enter_async_context(inside.transaction())
+                    async with inside.transaction():
                         await inside.add_author(ORMAuthor(2, "inside"))
                         await outer.__aexit__(None, None, None)
-            assert await committed(manager) == 0, (outside, inside)
+                        assert inside.follows
+            assert await committed(manager) == (2 if inside.follows else 0), (outside, inside)
             await nothing_leased(manager)
+            for number in (1, 2):
+                await outside.remove_author(number)
         return None
 
     async def test_mixed_traffic_stays_in_one_budget(self, ways: Ways, manager: DatabaseManager) -> None:
@@ -150,17 +153,21 @@ class ORMAcrossCases:
                 counts.append(await self.sessions(ways, manager))
                 await asyncio.sleep(0.01)
 
-        async def settled() -> bool:  # those of the manager before are gone
-            return await self.sessions(ways, manager) <= 1
+        if engine.backend_id:
 
-        await eventually(settled)
+            async def settled() -> bool:  # those of the manager before are gone
+                return await self.sessions(ways, manager) <= 1
+
+            await eventually(settled)
         sampling = asyncio.create_task(sample())
         await asyncio.gather(*(work(number) for number in range(1, _TASKS + 1)))
         sampling.cancel()
         expected = [f"by {ways[-1].name} {number}" for number in range(1, _TASKS + 1)]
         assert await ways[0].author_names() == expected
         assert len(counts) > 3
-        assert max(counts) <= 3
+        stats = manager.pools["default"].stats()
+        assert max(counts) <= stats.connections_max + stats.dedicated
+        assert stats.connections_max == 3 or not engine.backend_id
         if engine.backend_id:
             assert len(ids) == 3
         await nothing_leased(manager)

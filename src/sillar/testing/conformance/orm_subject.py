@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, ClassVar
 
@@ -27,11 +27,13 @@ class ORMSubject(ABC):
         name: shown in the ids of the tests.
         record_model: what a ``QueryBuilder`` over the records of this way takes.
         marks_long: the statement of :meth:`run_long` has the engine's marker in its text.
+        follows: a transaction of this way inside another one ends with that one, which keeps what is pending.
     """
 
     name: ClassVar[str]
     record_model: ClassVar[Any]
     marks_long: bool = True
+    follows: ClassVar[bool] = False
     manager: DatabaseManager
 
     def __init__(self, engine: ORMEngine) -> None:
@@ -47,11 +49,11 @@ class ORMSubject(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction as this way begins one; inside an open one, a savepoint."""
+        """A transaction as this way begins one; inside an open one, a savepoint. The block gets what users hold."""
 
     @abstractmethod
-    async def held(self) -> Callable[[], Awaitable[Any]]:
-        """Join the transaction of the context, and give what counts the authors through the very thing that joined."""
+    async def count_through(self, held: Any) -> int:
+        """Count the authors through what a block of :meth:`transaction` got."""
 
     # --- authors and books --------------------------------------------------------------------------------------------
 
