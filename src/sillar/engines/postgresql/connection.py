@@ -12,7 +12,7 @@ from sillar.engines.connection import (
     Reply,
     RowShape,
 )
-from sillar.engines.postgresql import bulk
+from sillar.engines.postgresql import bulk, session
 from sillar.engines.postgresql.errors import refused_by_driver
 from sillar.engines.postgresql.many import CopyRecords, inserts_one_row_per_set, run_each
 from sillar.engines.postgresql.prepared import PreparedStatement
@@ -253,6 +253,24 @@ class PostgreSQLConnection(ServerSession):
         except BaseException as error:
             self._raise(error, None, timeout_seconds)
         return _affected(status)
+
+    async def run_prepared(self, prepared: Any, args: Sequence[Any]) -> tuple[Sequence[Any], bytes | None]:
+        """Run a statement that another consumer of this connection (an ORM) has prepared with the driver.
+
+        Returns:
+            rows and command tag.
+
+        Raises:
+            the driver's own errors.
+        """
+        statement = session.state(prepared)
+        try:
+            rows, tag, _ = await self._execute(statement, args, "", 0, True, None)
+        except asyncpg.OutdatedSchemaCacheError:
+            await self.raw.reload_schema_state()
+            statement.mark_closed()
+            raise
+        return rows, tag
 
     # --- within -----------------------------------------------------------------------------------------------------
 

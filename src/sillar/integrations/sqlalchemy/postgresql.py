@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.dialects.postgresql import asyncpg as dialect_module
 from sqlalchemy.engine import Dialect
@@ -30,6 +32,8 @@ else:
     _StockCursor = dialect_module.AsyncAdapt_asyncpg_cursor
     _StockStreamingCursor = dialect_module.AsyncAdapt_asyncpg_ss_cursor
 
+_DESCRIPTIONS_MAX: Final = 200
+_COUNTED: Final = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE")
 _HAS_STARTED = "_started" in getattr(dialect_module.AsyncAdapt_asyncpg_connection, "__slots__", ())  # SQLAlchemy 2.0
 
 
@@ -47,6 +51,7 @@ class LentAsyncpg(Lent, _StockConnection):
     """One asyncpg connection, lent."""
 
     generation = 0
+    _descriptions: dict[Any, Any]
 
     def cursor(self, server_side: bool = False) -> Any:
         return _StreamingCursor(self) if server_side else _Cursor(self)
@@ -61,6 +66,16 @@ class LentAsyncpg(Lent, _StockConnection):
                 self._began(transaction)
         elif self._transaction is None:
             self.transaction_begun()
+
+    def description(self, prepared: Any, attributes: Any) -> Any:
+        """The columns of a prepared statement as PEP 249 has them; None where it has none."""
+        found = self._descriptions.get(prepared)
+        if found is None and attributes:
+            if len(self._descriptions) >= _DESCRIPTIONS_MAX:
+                self._descriptions.clear()
+            found = [(each.name, each.type.oid, None, None, None, None, None) for each in attributes]
+            self._descriptions[prepared] = found
+        return found
 
     def attach(self) -> None:
         super().attach()
@@ -90,11 +105,31 @@ class _Cursor(_StockCursor):
     """Runs statements under the eyes of the observers."""
 
     def execute(self, operation: Any, parameters: Any = None) -> Any:
-        async def work(text: Any) -> None:
-            await self._adapt_connection.prepare_for(text, server_side=self.server_side)
-            await self._prepare_and_execute(operation, parameters)
+        await_only(self._adapt_connection.watched(operation, partial(self._run, operation, parameters)))
 
-        await_only(self._adapt_connection.watched(operation, work))
+    async def _run(self, operation: Any, parameters: Any, text: Any) -> None:
+        """As SQLAlchemy's ``_prepare_and_execute``, straight to the protocol, with the description made once."""
+        lent = self._adapt_connection
+        await lent.prepare_for(text)
+        async with lent._execute_mutex:
+            if lent._transaction is None:
+                await lent._start_transaction()
+            try:
+                prepared, attributes = await lent._prepare(operation, self._invalidate_schema_cache_asof)
+                rows, tag = await lent.physical.run_prepared(prepared, parameters or ())
+                self._rows = deque(rows)
+                self._keep(lent.description(prepared, attributes), _row_count(tag))
+            except Exception as error:
+                self._handle_exception(error)
+
+    if _HAS_STARTED:
+
+        def _keep(self, description: Any, rowcount: int) -> None:
+            self.description, self.rowcount = description, rowcount
+    else:
+
+        def _keep(self, description: Any, rowcount: int) -> None:
+            self._description, self._rowcount = description, rowcount
 
     def executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
         async def work(text: Any) -> Any:
@@ -107,7 +142,12 @@ class _Cursor(_StockCursor):
 class _StreamingCursor(_StockStreamingCursor):
     """A server-side cursor under the eyes of the observers."""
 
-    execute = _Cursor.execute
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        async def work(text: Any) -> None:
+            await self._adapt_connection.prepare_for(text, server_side=True)
+            await self._prepare_and_execute(operation, parameters)
+
+        await_only(self._adapt_connection.watched(operation, work))
 
 
 class PostgreSQLBridge(Bridge):
@@ -137,6 +177,7 @@ class PostgreSQLBridge(Bridge):
         )
         lent.lend(physical, record, watch)
         lent.generation = physical.prepared_generation
+        lent._descriptions = {}
         return lent
 
     @property
@@ -163,6 +204,14 @@ class PostgreSQLBridge(Bridge):
         self, error: BaseException, address: str | None, *, safe_to_retry: bool = False
     ) -> DatabaseError | None:
         return statement_error(error, address=address or "", safe_to_retry=safe_to_retry, timeout_seconds=None)
+
+
+def _row_count(tag: bytes | None) -> int:
+    """The row count of a command tag such as ``INSERT 0 3``, -1 for statements that have none."""
+    if tag is None:
+        return -1
+    count = tag.rpartition(b" ")[2]
+    return int(count) if count.isdigit() and tag.startswith(_COUNTED) else -1
 
 
 async def _no_codec(connection: Any) -> None:
