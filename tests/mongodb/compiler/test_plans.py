@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import uuid
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Date,
+    DateTime,
+    Enum,
+    Float,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 from tests.mongodb.compiler.shelf import ITEMS
@@ -214,6 +234,49 @@ async def test_types_of_the_user(sides: Sides) -> None:
         assert await documents.fetch_all(select(loud.c.word).where(loud.c.word == "Abc")) == [{"word": "ABC"}]
     finally:
         await documents.documents("loud").drop()
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+async def test_types_that_convert(sides: Sides) -> None:
+    key = uuid.uuid4()
+    of = Table(
+        "converted",
+        MetaData(),
+        Column("id", Uuid(as_uuid=False), primary_key=True),
+        Column("colour", Enum(Colour)),
+        Column("price", Numeric(10, 2, asdecimal=False)),
+        Column("share", Float(asdecimal=True)),
+        Column("days", ARRAY(Date)),
+        Column("words", ARRAY(String)),
+        Column("at", DateTime(timezone=True)),
+    )
+    row = {
+        "id": str(key),
+        "colour": Colour.GREEN,
+        "price": 1.5,
+        "share": Decimal("0.25"),
+        "days": [dt.date(2024, 2, 29), None],
+        "words": ["$a"],
+        "at": dt.datetime(2024, 2, 29, tzinfo=dt.UTC),
+    }
+    documents = sides[1]
+    try:
+        await documents.execute(insert(of).values(row))
+        assert await documents.fetch_one(select(of)) == row
+        assert await documents.fetch_value(select(of.c.share).where(of.c.id == str(key), of.c.colour == Colour.GREEN))
+        with pytest.raises(ParameterError, match="not a uuid"):
+            await documents.fetch_all(select(of).where(of.c.id == "x"))
+        with pytest.raises(ParameterError, match="none of the enum's"):
+            await documents.fetch_all(select(of).where(of.c.colour == "BLUE"))
+        await documents.documents("converted").insert_one({"_id": key.hex, "price": 2, "share": 0.5, "colour": "RED"})
+        stray = select(of.c.price, of.c.share, of.c.days).where(of.c.colour == Colour.RED)
+        assert await documents.fetch_one(stray) == {"price": 2.0, "share": Decimal("0.5"), "days": None}
+    finally:
+        await documents.documents("converted").drop()
 
 
 class Base(DeclarativeBase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from sqlalchemy.sql.schema import Column, Table
+from sqlalchemy.sql.schema import Column
 
 from sillar.engines.mongodb.compiler.refusal import unsupported
 
@@ -60,11 +60,6 @@ def safe_fields(names: list[str]) -> list[str]:
         plain = _PLAIN.match(name) and names.count(name) == 1
         fields.append(name if plain else f"__c{index}")
     return fields
-
-
-def is_table(source: Any) -> bool:
-    """Whether a FROM is a table with typed columns."""
-    return isinstance(source, Table)
 
 
 def is_required(column: Any) -> bool:

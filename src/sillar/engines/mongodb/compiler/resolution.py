@@ -76,16 +76,6 @@ class Resolution:
         """An INSERT, UPDATE or DELETE with columns for attributes: the state that SQLAlchemy makes of it."""
         return statement._compile_state_factory(statement, self._compiler)
 
-    @contextmanager
-    def within(self, table: Any) -> Iterator[None]:
-        """Resolve SELECTs as parts of a statement on this table."""
-        froms = frozenset([table])
-        self._compiler.stack.append({"correlate_froms": froms, "asfrom_froms": froms, "selectable": table})
-        try:
-            yield
-        finally:
-            self._compiler.stack.pop()
-
     def name(self, given: Any) -> str:
         """A name as SQL would have it: anonymous ones are numbered."""
         return str(self._compiler._truncated_identifier("colident", given)) if _is_anonymous(given) else str(given)
