@@ -177,13 +177,12 @@ async def test_subqueries_and_unions(session: DatabaseSession) -> None:
     assert await cheap.union(long).count() == 4
     assert len(await cheap.union(cheap, all=True).union(cheap.union(long, all=True), all=True).all()) == 8
     assert len(await cheap.union(long).union(cheap).all()) == 4
+    assert len(await cheap.union(cheap).union(cheap, all=True).all()) == 4  # of both kinds
+    assert len(await cheap.union(cheap.order_by("id").limit(1), all=True).all()) == 3
+    assert await cheap.order_by("id").limit(1).union(long).order_by("-id").all() == [(4, 2), (3, 2), (2, 1)]
     ids = QueryBuilder(Book).where(Book.sold).select(Book.author_id)
-    assert await QueryBuilder(Author).where(Author.id.in_(ids.statement)).select(Author.id).order_by(
-        "id"
-    ).scalars() == [
-        1,
-        2,
-    ]
+    selling = QueryBuilder(Author).where(Author.id.in_(ids.statement)).select(Author.id).order_by("id")
+    assert await selling.scalars() == [1, 2]
 
 
 async def test_exists(session: DatabaseSession) -> None:

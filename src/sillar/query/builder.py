@@ -135,9 +135,7 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
         chosen = tuple([self._binding.selected(each) if isinstance(each, str) else each for each in fields])
         clauses = [clause(each) for each in chosen]
         builder: QueryBuilder[Any] = self._with(
-            QueryPart(
-                "select", clauses, lambda statement: statement.with_only_columns(*chosen)
-            )
+            QueryPart("select", clauses, lambda statement: statement.with_only_columns(*chosen))
         )
         builder._selected, builder._into = chosen, tuple
         return builder
@@ -297,9 +295,7 @@ class QueryBuilder(Writing[T], Terminals[T], Generic[T]):
             inner = QueryPart(
                 "count",
                 (),
-                lambda statement: statement.with_only_columns(
-                    sqlalchemy.func.count()
-                ).order_by(None),
+                lambda statement: statement.with_only_columns(sqlalchemy.func.count()).order_by(None),
             )
         counting: QueryBuilder[Any] = self._copy()
         counting.query_parts.append(inner)

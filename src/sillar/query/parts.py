@@ -75,15 +75,23 @@ def counted(kind: str, number: int | BindParameter[Any]) -> QueryPart:
 
 
 def united(left: Any, right: Any, *, all: bool) -> Any:  # noqa: A002 - SQL's word
-    """UNION of two statements; of three and more one chain, for SQLite takes no parentheses around a part."""
+    """UNION of two statements.
+
+    SQLite takes no parentheses around a part. So three and more of one kind are one chain, and a part that is sorted,
+    limited or a union of the other kind is read from a subquery.
+    """
     combine = sqlalchemy.union_all if all else sqlalchemy.union
-    made = combine(left, right)
+    keyword = combine(left, right).keyword
     parts: list[Any] = []
     for each in (left, right):
-        chained = isinstance(each, CompoundSelect) and each.keyword is made.keyword
-        cut = chained and (each._has_row_limiting_clause or each._order_by_clauses)
-        parts += each.selects if chained and not cut else [each]
-    return combine(*parts) if len(parts) > 2 else made
+        is_cut = each._has_row_limiting_clause or bool(each._order_by_clauses)
+        if isinstance(each, CompoundSelect) and each.keyword is keyword and not is_cut:
+            parts += each.selects
+        elif is_cut or isinstance(each, CompoundSelect):
+            parts.append(sqlalchemy.select(each.subquery()))
+        else:
+            parts.append(each)
+    return combine(*parts)
 
 
 def composed(head: Hashable, parts: Iterable[QueryPart], build: Callable[[], ClauseElement]) -> Composed:
