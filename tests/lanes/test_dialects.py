@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
-import pytest
-from sqlalchemy import text
+from sqlalchemy import func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from tests.lanes.conftest import Ground
@@ -68,11 +68,17 @@ def test_older_servers() -> None:
     assert MySQLPlanCompiler(LEXICAL_RULES).engine == "MySQL"
 
 
-@pytest.mark.parametrize("number", [1])
-async def test_prepared_on_the_server_or_sent_as_text(ground: Ground, number: int) -> None:
-    """MySQL: what has the same values in both protocols is prepared."""
-    from sqlalchemy import func, insert, select, update
+async def test_aware_times_go_as_their_digits(ground: Ground) -> None:
+    """As SQLAlchemy sends them, where the engine has no time zones."""
+    if ground.engine in ("mysql", "mariadb"):
+        noon = dt.datetime(2024, 1, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+        found = await ground.manager.session().fetch_value(select(func.concat(literal(noon))))
+        assert found.startswith("2024-01-01 12:00:00")
 
+
+async def test_prepared_on_the_server_or_sent_as_text(ground: Ground) -> None:
+    """MySQL: what has the same values in both protocols is prepared."""
+    number = 1
     item, simple = ground.tables.item, ground.tables.simple
     prepared = {
         "plain columns": select(item.c.id, item.c.name, item.c.price).where(item.c.id == number),

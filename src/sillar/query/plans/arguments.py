@@ -86,10 +86,12 @@ def arguments_of(places: Sequence[Place], count: int) -> Arguments | None:
 def refused_value(places: Sequence[Place], values: Sequence[Any], fingerprint: str) -> ParameterError | None:
     """Which value SQLAlchemy's processors refuse, without the value itself; None where none of them is to blame."""
     for place in places:
+        if place.index is None:
+            continue  # what a default's function raises is for its author
         try:
             place.value(values)
         except Exception as error:
-            given = type(values[place.index]).__name__ if place.index is not None else "a default of the column"
+            given = type(values[place.index]).__name__
             return ParameterError(
                 f"parameter {place.what} takes a value for {place.kind}, and {given} does not fit"
                 f" ({type(error).__name__}) — statement: {fingerprint}"

@@ -101,7 +101,7 @@ class PlanCompiler:
         statement = composed.build()
         try:
             compiled = self._compiled(statement, composed, column_keys)
-        except exc.SQLAlchemyError as error:
+        except (exc.SQLAlchemyError, NotImplementedError) as error:
             raise UsageError(f"the statement cannot be compiled for {self.engine}: {error}") from error
         except RecursionError:
             raise nested_too_deeply() from None
@@ -296,8 +296,6 @@ def _values_in_the_text(compiled: SQLCompiler) -> str | None:
             return "IN over tuples"
         if bind.type._isnull:
             return "IN over something of unknown type"
-    if compiled.positiontup is None:
-        return "its parameters have no positions"
     return None
 
 
@@ -320,8 +318,6 @@ def _writes_beyond_the_text(compiled: SQLCompiler) -> str | None:
 def _textual_columns(compiled: SQLCompiler) -> str | None:
     if getattr(compiled, "_loose_column_name_matching", False):
         return "its columns are matched loosely by name"
-    if compiled.has_out_parameters:
-        return "it has out parameters"
     return None
 
 
