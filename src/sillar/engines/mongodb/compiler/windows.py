@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import types as sqltypes
-from sqlalchemy.sql.elements import FrameClauseType
 
 from sillar.engines.mongodb.compiler.aggregates import accumulation
 from sillar.engines.mongodb.compiler.alignment import NULL
+from sillar.engines.mongodb.compiler.frames import Bound, Edge, bounds_of
 from sillar.engines.mongodb.compiler.functions import AGGREGATES
 from sillar.engines.mongodb.compiler.kinds import Kind
 from sillar.engines.mongodb.compiler.ordering import direction_of, sorting
@@ -142,30 +142,24 @@ def _aggregate(window: Window, element: Any, function: Any, criterion: Any) -> E
 def _frame(window: Window, element: Any) -> tuple[bool, Any]:
     """Whether there is a frame of rows or of the whole partition, and which; SQL's default is another matter."""
     if element.range_ is not None:
-        low, high = element.range_.lower_type, element.range_.upper_type
-        if (
-            low is not FrameClauseType.UNBOUNDED
-            or high is FrameClauseType.FOLLOWING
-            or high is FrameClauseType.PRECEDING
-        ):
+        low, high = bounds_of(element.range_)
+        if low.edge is not Edge.UNBOUNDED or high.edge in (Edge.FOLLOWING, Edge.PRECEDING):
             raise unsupported("a window frame RANGE with bounds", "use rows=, or compute it in Python")
-        return high is FrameClauseType.UNBOUNDED, _WHOLE
+        return high.edge is Edge.UNBOUNDED, _WHOLE
     if element.rows is None:
         return False, _WHOLE
     if not window.order:
         raise unsupported("a window frame of rows without ORDER BY", "say in which order the rows come")
-    rows = element.rows
-    bounds = [_bound(window, rows.lower_type, rows.lower_bind), _bound(window, rows.upper_type, rows.upper_bind)]
-    return True, {"documents": bounds}
+    return True, {"documents": [_bound(window, each) for each in bounds_of(element.rows)]}
 
 
-def _bound(window: Window, kind: FrameClauseType, bind: Any) -> Any:
-    if kind is FrameClauseType.UNBOUNDED:
-        return "unbounded"
-    if kind is FrameClauseType.CURRENT:
-        return "current"
-    sign = -1 if kind is FrameClauseType.PRECEDING else 1
-    return Late([_whole_number(window, bind)], lambda number: sign * number)
+def _bound(window: Window, bound: Bound) -> Any:
+    if bound.edge in (Edge.UNBOUNDED, Edge.CURRENT):
+        return bound.edge.value
+    sign = -1 if bound.edge is Edge.PRECEDING else 1
+    if isinstance(bound.distance, int):
+        return sign * bound.distance
+    return Late([_whole_number(window, bound.distance)], lambda number: sign * number)
 
 
 def _whole_number(window: Window, bind: Any) -> Slot:
