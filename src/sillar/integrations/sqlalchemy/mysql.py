@@ -24,7 +24,7 @@ from sillar.integrations.sqlalchemy.private import await_only
 
 _DEADLOCK: Final = 1213
 _BEGINS_NOTHING: Final = frozenset(
-    {"begin", "commit", "lock", "release", "rollback", "savepoint", "set", "start", "unlock", "use", "xa"}
+    {"begin", "commit", "lock", "release", "rollback", "set", "start", "unlock", "use", "xa"}
 )
 _BATCH_ROWS: Final = 200
 _READ_ONLY: Final = 1792  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
