@@ -86,6 +86,39 @@ class PreludeTransaction(Transaction):  # type: ignore[misc]  # as above
         self._state = TransactionState.STARTED
 
 
+class PlainTransaction(Transaction):  # type: ignore[misc]  # as above
+    """A transaction without options that begins and rolls back straight on the protocol: for an ORM, which does so
+    around every read. Inside another transaction it is asyncpg's savepoint."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection, None, False, False)
+
+    async def start(self) -> None:
+        """Begin."""
+        connection = self._connection
+        if connection._top_xact is not None:
+            await super().start()
+            return
+        connection._top_xact = self
+        await self._send("BEGIN", TransactionState.STARTED)
+
+    async def rollback(self) -> None:
+        """Roll back."""
+        if self._nested or self._state is not TransactionState.STARTED:
+            await super().rollback()
+            return
+        forget_transaction(self._connection)
+        await self._send("ROLLBACK", TransactionState.ROLLEDBACK)
+
+    async def _send(self, sql: str, state: TransactionState) -> None:
+        try:
+            await self._connection._protocol.query(sql, None)
+        except BaseException:
+            self._state = TransactionState.FAILED
+            raise
+        self._state = state
+
+
 async def commit(transaction: Transaction) -> str:
     """Commit, and return the server's answer: it says ROLLBACK, and no error, where a statement had failed before."""
     if transaction._state is not TransactionState.STARTED:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Dialect
 
 from sillar.engines.connection import DriverConnection
 from sillar.engines.postgresql.errors import statement_error
+from sillar.engines.postgresql.session import PlainTransaction
 from sillar.errors import DatabaseError
 from sillar.integrations.sqlalchemy.bridge import Bridge
 from sillar.integrations.sqlalchemy.lent import Lent, Watch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # SQLAlchemy's own classes have no annotations
         def __getattr__(self, name: str) -> Any: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
+        async def _start_transaction(self) -> None: ...
 
     _StockConnection = _Stock
     _StockCursor = _Stock
@@ -92,8 +94,28 @@ class LentAsyncpg(Lent, _StockConnection):
 
     def rollback(self) -> None:
         if self._transaction is not None and not self.refuse_end():
-            super().rollback()
+            try:
+                await_only(self._roll_back(self._transaction))
+            except Exception as error:
+                self._handle_exception(error)
             self.transaction_ended("rollback")
+
+    async def _roll_back(self, transaction: Any) -> None:
+        try:
+            await transaction.rollback()
+        finally:  # whatever the server says, it is over
+            self._began(None)
+
+    async def _start_transaction(self) -> None:
+        if self.isolation_level is not None or self.readonly or self.deferrable:
+            await super()._start_transaction()
+            return
+        transaction = PlainTransaction(self._connection)
+        try:
+            await transaction.start()
+        except Exception as error:
+            self._handle_exception(error)
+        self._began(transaction)
 
     def _began(self, transaction: Any) -> None:
         self._transaction = transaction
