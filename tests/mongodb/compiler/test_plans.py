@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 from tests.mongodb.compiler.shelf import ITEMS
 from tests.mongodb.compiler.shelf import items as t
 from tests.mongodb.compiler.shelf import parts as p
@@ -225,11 +225,24 @@ async def test_streams_are_tables(sides: Sides) -> None:
         assert [row async for row in rows] == []
 
 
+class Point(UserDefinedType[Any]):
+    cache_ok = True
+
+    def bind_processor(self, dialect: Any) -> Any:
+        return lambda value: {"x": value[0], "y": value[1]}
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        return lambda value: (value["x"], value["y"])
+
+
 async def test_types_of_the_user(sides: Sides) -> None:
-    loud = Table("loud", MetaData(), Column("id", Integer, primary_key=True), Column("word", Shouting))
+    loud = Table(
+        "loud", MetaData(), Column("id", Integer, primary_key=True), Column("word", Shouting), Column("at", Point)
+    )
     documents = sides[1]
     try:
-        await documents.execute(insert(loud).values(id=1, word="ABC"))
+        await documents.execute(insert(loud).values(id=1, word="ABC", at=(3, 4)))
+        assert await documents.fetch_all(select(loud.c.at).where(loud.c.at == (3, 4))) == [{"at": (3, 4)}]
         assert (await documents.documents("loud").find_one({}))["word"] == "abc"  # type: ignore[index]
         assert await documents.fetch_all(select(loud.c.word).where(loud.c.word == "Abc")) == [{"word": "ABC"}]
     finally:
@@ -301,6 +314,21 @@ def test_what_sqlalchemy_adds_is_part_of_the_shape(adapter: MongoDBAdapter) -> N
             "$match": {"$and": [{"legs": {"$eq": legs}}, {"kind": {"$in": ["dog"]}}]}
         }
     assert adapter.plans.hits == 1
+
+
+async def test_long_and_deep_statements(sides: Sides, adapter: MongoDBAdapter) -> None:
+    total = t.c.n
+    for _ in range(300):
+        total = total + 1
+    found = [await side.fetch_all(select(total.label("x")).where(t.c.id < 3), into=tuple) for side in sides]
+    assert sorted(found[0]) == sorted(found[1])
+    many = select(t.c.id).where(t.c.n.in_(list(range(30_000)))).order_by(t.c.id)
+    assert await sides[1].fetch_all(many) == await sides[0].fetch_all(many)
+    deep = t.c.n
+    for _ in range(100):
+        deep = func.coalesce(deep - 1, 0)
+    with pytest.raises(UnsupportedCapabilityError, match="nested deeper than 170 levels"):
+        bound(adapter, select(deep))
 
 
 def test_private_names_of_sqlalchemy() -> None:

@@ -300,6 +300,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
     async def perform(
         self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None, *, first: bool = False
     ) -> Reply:
+        """Run a command, planned or not; ``first``: only the first row is wanted."""
         limit = timeout_seconds or self._client.statement_timeout
         planned = statement if isinstance(statement, CommandPlan) else None
         if planned is not None and planned.is_several(args[0]) and not (self.in_transaction or self._writes_stay):
@@ -344,6 +345,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         return not self._client.capabilities.has(Capability.TRANSACTIONS)
 
     async def all_or_nothing(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it in a transaction, where the deployment has them: the open one, or one of its own."""
         if self.in_transaction or self._writes_stay:
             return await work()
         await self.begin()

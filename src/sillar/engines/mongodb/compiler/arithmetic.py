@@ -41,7 +41,7 @@ def binary(operator: Any, left: Expression, right: Expression, *, floored: bool 
         raise unsupported(f"the operator {_name(operator)} on {names}", "cast the operands, or compute it in Python")
     left, right, kind = numbers(left, right)
     if operator in _PLAIN:
-        return _made({_PLAIN[operator]: [left.code, right.code]}, kind)
+        return _made(_joined(_PLAIN[operator], left.code, right.code, flat=kind is Kind.INT), kind)
     if operator is operators.mod and kind is not Kind.FLOAT:
         return _made({"$mod": [left.code, right.code]}, kind)
     if operator is operators.truediv:
@@ -88,7 +88,14 @@ def _made(code: Any, kind: Kind) -> Expression:
 
 
 def _concatenated(left: Expression, right: Expression) -> Expression:
-    return Expression({"$concat": [as_text(left), as_text(right)]}, Kind.TEXT, sqltypes.Text())
+    return Expression(_joined("$concat", as_text(left), as_text(right), flat=True), Kind.TEXT, sqltypes.Text())
+
+
+def _joined(name: str, left: Any, right: Any, *, flat: bool) -> Any:
+    """One operator on both; ``a + b + c`` is one of three, lest a long sum is nested deeper than MongoDB takes."""
+    if flat and name != "$subtract" and isinstance(left, dict) and list(left) == [name]:
+        return {name: [*left[name], right]}
+    return {name: [left, right]}
 
 
 def as_text(given: Expression) -> Any:

@@ -14,12 +14,15 @@ from sillar.engines.mongodb.compiler.refusal import construct_of, unsupported
 from sillar.engines.mongodb.compiler.resolution import MongoDBDialect
 from sillar.engines.mongodb.compiler.scope import Compilation
 from sillar.engines.mongodb.compiler.selects import compile_query
+from sillar.engines.mongodb.compiler.template import depth_of
 from sillar.engines.mongodb.compiler.upserts import compile_upsert, is_upsert
 from sillar.engines.mongodb.compiler.writes import compile_delete, compile_insert, compile_update
 from sillar.query.composed import Composed
 from sillar.query.plans import Plan, PlanCompiler
 
 _VALUES_MAX: Final = 1_000_000
+_DEPTH_MAX: Final = 170
+"""Servers take documents of 180 levels and drivers of 200; a command and a list around it are levels, too."""
 
 
 class DocumentPlan(Plan):
@@ -79,7 +82,15 @@ class DocumentPlanCompiler(PlanCompiler):
             }
             statement = statement.values(given) if given else statement
         compilation = Compilation((*composed.binds, *given.values()), compile_query)
-        command = compile_statement(compilation, statement)
+        try:
+            command = compile_statement(compilation, statement)
+            depth = depth_of(command.arguments)
+        except RecursionError:
+            depth = _DEPTH_MAX + 1
+        if depth > _DEPTH_MAX:
+            raise unsupported(
+                f"a statement nested deeper than {_DEPTH_MAX} levels", "split it, or give a list of values to in_()"
+            )
         if composed.key is not None:
             command.constants = tuple(bind.effective_value for bind in compilation.constants)
             return DocumentPlan(command, composed.binds, tuple(given))

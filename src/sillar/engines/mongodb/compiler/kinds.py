@@ -93,6 +93,8 @@ def writer_of(given: TypeEngine[Any]) -> Reader:
         return lambda value: _optional(write)(process(value, _DIALECT))
     if isinstance(given, sqltypes.Enum):
         write = _enum(given)
+    elif kind is Kind.OPAQUE:
+        write = given.bind_processor(_DIALECT) or _as_given
     return _optional(write)
 
 
@@ -182,7 +184,7 @@ def reader_of(given: TypeEngine[Any], kind: Kind) -> Reader | None:
     if isinstance(given, TypeDecorator) and not isinstance(given, sqltypes.Interval):
         inner, process = reader_of(given.impl_instance, kind), given.process_result_value
         return lambda value: process(value if inner is None or value is None else inner(value), _DIALECT)
-    if kind is Kind.ENUM:
+    if kind in (Kind.ENUM, Kind.OPAQUE):
         return given.result_processor(_DIALECT, None)
     if kind is Kind.DATETIME and not getattr(given, "timezone", False):
         return _without_zone

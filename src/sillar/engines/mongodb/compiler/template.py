@@ -71,6 +71,15 @@ def filler(template: Any) -> Filler | None:
     return None
 
 
+def depth_of(template: Any) -> int:
+    """How deep documents and lists are nested in a template; parts that depend on values count as one."""
+    if isinstance(template, Mapping):
+        return 1 + max(map(depth_of, template.values()), default=0)
+    if isinstance(template, (list, tuple)):
+        return 1 + max(map(depth_of, template), default=0)
+    return 1
+
+
 def filled(template: Any, values: Values) -> Any:
     """A template that is used once."""
     fill = filler(template)

@@ -256,7 +256,7 @@ def compile_delete(compilation: Compilation, statement: Any) -> CommandPlan:
 def _filtered(compilation: Compilation, statement: Any, state: Any, table: Any, verb: str) -> tuple[Expressions, Any]:
     if statement._returning:
         raise unsupported(f"RETURNING of {verb}", "select the rows first, in the same transaction")
-    if statement._post_criteria_clause is not None:
+    if getattr(statement, "_post_criteria_clause", None) is not None:
         raise unsupported(f"a syntax extension of {verb}", "leave it out, and write the condition into where()")
     if getattr(state, "_extra_froms", None):
         raise unsupported(f"{verb} with several tables", "select the keys first, and give them to in_()")
