@@ -120,4 +120,4 @@ class BeanieSubject(ORMSubject):
     async def run_long(self) -> None:
         command: Any = self.engine.subject.long[0]
         collection = self.orm.database[command.collection]
-        await (await collection.aggregate(command.arguments["pipeline"], comment=command.arguments["comment"])).to_list()
+        await (await collection.aggregate(**command.arguments)).to_list()

@@ -12,7 +12,6 @@ from sqlalchemy import text
 from tests.conformance.orm.statements_subject import Record, SessionSubject
 
 from sillar import Capability, QueryBuilder, bind_model, column
-from sillar.current import joined_transaction
 from sillar.testing.conformance import ORMAuthor, ORMBook, ORMRecord
 
 
@@ -64,7 +63,8 @@ class BuilderSubject(SessionSubject):
         await one.delete().execute(await self.statements())
 
     async def author_names(self) -> list[str]:
-        return [each.name for each in await QueryBuilder(Author).order_by("id").all(await self.statements()) if each.name]
+        names = QueryBuilder(Author).order_by("id").select(column(Author, lambda author: author.name))
+        return [str(name) for name in await names.scalars(await self.statements())]
 
     async def count_authors(self) -> int:
         return await QueryBuilder(Author).count(await self.statements())

@@ -193,9 +193,7 @@ class SQLAlchemySubject(ORMSubject):
 
     async def titles_of(self, number: int) -> list[str]:
         async with self.session(reads=True) as session:
-            author = await session.get(
-                Author, number, options=[selectinload(Author.books)], populate_existing=True
-            )
+            author = await session.get(Author, number, options=[selectinload(Author.books)], populate_existing=True)
             assert author is not None
             return [book.title for book in author.books]
 

@@ -79,9 +79,7 @@ class StatementsSubject(SessionSubject):
                 yield row["name"]
 
     async def titles_of(self, number: int) -> list[str]:
-        sql = (
-            "SELECT b.title FROM oc_author a JOIN oc_book b ON b.author_id = a.id WHERE a.id = :id ORDER BY b.id"
-        )
+        sql = "SELECT b.title FROM oc_author a JOIN oc_book b ON b.author_id = a.id WHERE a.id = :id ORDER BY b.id"
         return [row["title"] for row in await (await self.statements()).fetch_all(sql, {"id": number})]
 
     async def author_of(self, number: int) -> str:

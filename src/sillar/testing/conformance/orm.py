@@ -89,7 +89,7 @@ class ORMModelCases(ORMCases):
         assert await subject.titles_of(1) == ["Pedro Páramo", "El llano en llamas"]
         assert [await subject.author_of(number) for number in (1, 2, 3)] == ["Rulfo", "Rulfo", "Arguedas"]
 
-    # --- constraints: the same class, whoever meets them ---------------------------------------------------------------
+    # --- constraints: the same class, whoever meets them --------------------------------------------------------------
 
     async def test_a_value_that_is_there_already(self, subject: ORMSubject, manager: DatabaseManager) -> None:
         await subject.add_author(ORMAuthor(1, SECRET))

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from sillar import Capability, DatabaseManager
-from sillar.errors import UnsupportedCapabilityError, UsageError
+from sillar import Capability, DatabaseManager, Execution, errors
+from sillar.errors import IntegrityError, UnsupportedCapabilityError, UsageError
 from sillar.testing.conformance.cases import eventually, lacks
-from sillar.testing.conformance.orm_records import RECORDS, ORMAuthor
+from sillar.testing.conformance.orm_records import ORMAuthor, ORMBook
 from sillar.testing.conformance.orm_subject import ORMSubject, nothing_leased, opened
 from sillar.testing.conformance.orm_transactions import LeftError, committed
 
 Ways = Sequence[ORMSubject]
 _TASKS = 50
+
+
+class _Watcher:
+    """An observer that keeps which connections were used."""
+
+    def __init__(self) -> None:
+        self.connections: set[int] = set()
+
+    def executed(self, execution: Execution, error: BaseException | None) -> None:
+        """An execution is over."""
+        self.connections.add(id(execution.connection))
+
+    def transaction_ended(self, database: str, outcome: str, duration_seconds: float) -> None:
+        """A transaction is over."""
 
 
 class ORMAcrossCases:
@@ -51,6 +65,7 @@ class ORMAcrossCases:
         assert await committed(manager) == (0 if fails else len(ways))
 
     async def test_it_is_one_session_of_the_server(self, ways: Ways, manager: DatabaseManager) -> None:
+        """Which the server says, or where it cannot be asked that in a statement, the observed executions."""
         engine = ways[0].engine
         async with manager.session().transaction():
             await ways[0].add_author(ORMAuthor(1, "Rulfo"))
@@ -61,6 +76,39 @@ class ORMAcrossCases:
         if engine.transaction_id:
             async with manager.session().transaction():
                 assert await ways[-1].scalar(engine.transaction_id) != found[0]
+        if not engine.backend_id:
+            watcher = _Watcher()
+            async with opened(*ways, connections=3, observers=[watcher]) as watched:
+                async with watched.session().transaction() as transaction:
+                    for number, way in enumerate(ways, 1):
+                        watcher.connections.clear()
+                        await way.add_author(ORMAuthor(number, f"of {way.name}"))
+                        assert watcher.connections == {id(transaction.driver_connection)}, way
+                watcher.connections.clear()
+
+    async def test_constraints_are_told_alike(self, ways: Ways, manager: DatabaseManager) -> None:
+        """The class, the server's code, and what it names: whoever has sent the statement."""
+        await ways[0].add_author(ORMAuthor(1, "Rulfo"))
+        violations: tuple[Callable[[ORMSubject], Awaitable[None]], ...] = (
+            lambda way: way.add_author(ORMAuthor(2, "Rulfo")),
+            lambda way: way.add_author(ORMAuthor(2, None)),
+            lambda way: way.add_book(ORMBook(1, "without pages", 0, 1)),
+            lambda way: way.add_book(ORMBook(1, "of nobody", 100, 77)),
+        )
+        for violation in violations:
+            told: set[Any] = set()
+            for way in ways:
+                try:
+                    async with way.errors(), way.transaction():
+                        await violation(way)
+                        raise LeftError
+                except IntegrityError as error:
+                    kind = next(each for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
+                    told.add((kind, error.code, error.constraint, error.table, error.column, error.safe_to_retry))
+                except LeftError:  # no such constraint here
+                    told.add(LeftError)
+            assert len(told) == 1, told
+            assert LeftError not in told or lacks(manager.session(), Capability.FOREIGN_KEYS)
 
     async def test_what_any_commits_inside_is_a_savepoint(self, ways: Ways, manager: DatabaseManager) -> None:
         if lacks(manager.session(), Capability.SAVEPOINTS):

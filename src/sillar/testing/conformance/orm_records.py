@@ -109,9 +109,9 @@ _DEFINITIONS: Final = {
     AUTHORS: "id {integer} PRIMARY KEY, name {key_text} NOT NULL UNIQUE",
     BOOKS: "id {integer} PRIMARY KEY, title {key_text} NOT NULL, pages {integer} NOT NULL CHECK (pages > 0),"
     " author_id {integer} NOT NULL, FOREIGN KEY (author_id) REFERENCES oc_author (id)",
-    RECORD: "id {integer} PRIMARY KEY, whole {integer}, large {big_integer}, note {text}, flag {bool}, amount {decimal},"
-    " ratio {float}, day {date}, moment {aware_time}, token {uuid}, content {bytes}, data {json}, items {json},"
-    " colour {key_text}, missing {text}",
+    RECORD: "id {integer} PRIMARY KEY, whole {integer}, large {big_integer}, note {text}, flag {bool},"
+    " amount {decimal}, ratio {float}, day {date}, moment {aware_time}, token {uuid}, content {bytes}, data {json},"
+    " items {json}, colour {key_text}, missing {text}",
 }
 _RULES: Final = {
     AUTHORS: {"name": {"bsonType": "string"}},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, ClassVar
 
-from sillar import DatabaseManager
+from sillar import DatabaseManager, Observer
 from sillar.testing.conformance.cases import eventually
 from sillar.testing.conformance.orm_engine import ORMEngine
 from sillar.testing.conformance.orm_records import ORMAuthor, ORMBook, ORMRecord, empty_tables
@@ -122,7 +122,9 @@ class ORMSubject(ABC):
 
 
 @asynccontextmanager
-async def opened(*subjects: ORMSubject, connections: int) -> AsyncIterator[DatabaseManager]:
+async def opened(
+    *subjects: ORMSubject, connections: int, observers: Iterable[Observer] = ()
+) -> AsyncIterator[DatabaseManager]:
     """A manager that some ways of one engine share, over empty tables; nothing may be leased when it is left.
 
     Its connections are new: whoever is first to use one afterwards is the first to meet it.
@@ -131,7 +133,7 @@ async def opened(*subjects: ORMSubject, connections: int) -> AsyncIterator[Datab
     async with DatabaseManager(engine.subject.config()) as preparing:
         await empty_tables(preparing.session(), engine)
     pool = {"min_connections": 0, "max_connections": connections, "waiting_max": 10_000, "connection_timeout": 20.0}
-    async with DatabaseManager(engine.subject.config(pool=pool)) as manager:
+    async with DatabaseManager(engine.subject.config(pool=pool), observers=observers) as manager:
         for subject in subjects:
             await subject.open(manager)
         yield manager
@@ -160,5 +162,3 @@ async def first_of(names: AsyncIterator[str], count: int) -> list[str]:
             if len(found) == count:
                 break
     return found
-
-

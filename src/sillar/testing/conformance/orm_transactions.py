@@ -126,7 +126,11 @@ class ORMTransactionCases(ORMCases):
     async def test_a_transaction_belongs_to_its_task(self, subject: ORMSubject, manager: DatabaseManager) -> None:
         async with manager.session().transaction():
             await subject.add_author(ORMAuthor(1, "mine"))
-            for work in (subject.count_authors, subject.author_names, lambda: subject.add_author(ORMAuthor(2, "other"))):
+            for work in (
+                subject.count_authors,
+                subject.author_names,
+                lambda: subject.add_author(ORMAuthor(2, "other")),
+            ):
                 with pytest.raises(UsageError, match="task"):
                     await asyncio.create_task(work())
             assert await subject.count_authors() == 1
@@ -181,4 +185,3 @@ class ORMTransactionCases(ORMCases):
             await subject.count_authors()
         assert await committed(manager) == 1  # what is written outside a transaction is kept at once
         assert manager.pools["default"].stats().opened_total <= _SETTINGS_LEFT
-
