@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.lanes.conftest import Ground
@@ -56,6 +57,9 @@ async def in_lane(statements: Statements, shape: Shape, lane: Lane) -> Any:
         bound, args = SlowStatement(bound, statement, shape.params, "to compare"), ()
     assert bound.lane is lane
     return await statements._run_bound(operation_for(executor, operations.run, bound), bound, args, None)
+
+
+_NO_KEY = "SQLAlchemy has no cache key for it"
 
 
 async def attempted(ground: Ground, shape: Shape, lane: Lane) -> Any:
@@ -114,6 +118,8 @@ async def test_both_lanes_give_the_same(ground: Ground) -> None:
         reasons[reason or ""] += 1
         if fault is not None:
             wrong.append(fault)
+        elif reason == _NO_KEY and sqlalchemy.__version__ < "2.1":
+            continue  # 2.0 has no key for ON CONFLICT
         elif shape.slow is not (lane is Lane.SLOW):
             wrong.append(f"{shape.name}: expected the {'slow' if shape.slow else 'fast'} lane, {reason}")
     reads = lanes[False, Lane.FAST], lanes[False, Lane.SLOW]

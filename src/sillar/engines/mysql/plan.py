@@ -104,14 +104,20 @@ def dialect_for(version: str | None, *, is_mariadb: bool) -> Any:
         dialect.insert_returning = numbers >= (10, 5)
         dialect.supports_native_uuid = numbers >= (10, 7)
         dialect._allows_uuid_binds = True
-        dialect._support_float_cast = numbers >= (10, 4, 5)
+        _say(dialect, "_support_float_cast", numbers >= (10, 4, 5))
     else:
         dialect.supports_for_update_of = numbers >= (8,)
         dialect.use_mysql_for_share = numbers >= (8, 0, 1)
         dialect._requires_alias_for_on_duplicate_key = numbers >= (8, 0, 20)
-        dialect._support_default_function = numbers >= (8, 0, 13)
-        dialect._support_float_cast = numbers >= (8, 0, 17)
+        _say(dialect, "_support_default_function", numbers >= (8, 0, 13))
+        _say(dialect, "_support_float_cast", numbers >= (8, 0, 17))
     return dialect
+
+
+def _say(dialect: Any, name: str, value: bool) -> None:
+    """Set what SQLAlchemy 2.1 keeps; 2.0 works it out from the version by itself."""
+    if not isinstance(getattr(type(dialect), name, None), property):
+        setattr(dialect, name, value)
 
 
 class MySQLPlanCompiler(PlanCompiler):
