@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import literal_column
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ColumnElement, Label
@@ -93,6 +94,12 @@ class Resolution:
 
 def _is_anonymous(given: Any) -> bool:
     return hasattr(given, "apply_map")
+
+
+def has_floor(left: Any, right: Any) -> bool:
+    """Whether SQLAlchemy puts FLOOR around ``//`` of these types on PostgreSQL, which its versions do not agree on."""
+    divided = literal_column("a", left) // literal_column("b", right)
+    return str(divided.compile(dialect=_DIALECT)).startswith("FLOOR(")
 
 
 def plain(element: Any) -> Any:

@@ -14,6 +14,7 @@ from sillar.engines.mongodb.compiler import arithmetic, casts, functions, paths,
 from sillar.engines.mongodb.compiler.alignment import NULL, literal, settled
 from sillar.engines.mongodb.compiler.kinds import Kind, kind_of
 from sillar.engines.mongodb.compiler.refusal import construct_of, unsupported
+from sillar.engines.mongodb.compiler.resolution import has_floor
 from sillar.engines.mongodb.compiler.scope import UNTYPED, Expression, Scope
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ class ValueVisitor:
         if operator is operators.collate:
             return self.visit_collation(element)
         sides = (element.left, element.right)
-        integers = all(isinstance(side.type, sqltypes.Integer) for side in sides)
-        return arithmetic.binary(operator, *map(self.of, sides), floored=not integers)
+        floored = operator is operators.floordiv and has_floor(*(side.type for side in sides))
+        return arithmetic.binary(operator, *map(self.of, sides), floored=floored)
 
     def visit_expression_clauselist(self, element: Any, **kw: Any) -> Expression:
         first, *others = element.clauses
