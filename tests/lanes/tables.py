@@ -135,7 +135,7 @@ POSTGRESQL_KINDS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "bits": (postgresql.BIT(3), [postgresql.BitString(text) for text in ("101", "000", "111", "010")])
     if hasattr(postgresql, "BitString")
-    else (postgresql.CITEXT, []),
+    else (Text(), ["101", "000", "111", "010"]),
 }
 MYSQL_KINDS: dict[str, tuple[Any, list[Any]]] = {
     "fine": (

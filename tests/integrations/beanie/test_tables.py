@@ -80,7 +80,7 @@ def test_columns_come_from_the_fields() -> None:
     }
     assert [column.name for column in binding.table.primary_key] == ["id"]
     assert (binding.attributes["moment"], binding.attributes["id"]) == ("theMoment", "id")
-    assert binding.table.c.theMoment.info == {"sillar_field": "moment"}
+    assert binding.table.c.theMoment.info == {"sillar_attribute": "moment"}
     assert binding.table.c.whole.info == {}
 
 

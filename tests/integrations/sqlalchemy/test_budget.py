@@ -64,13 +64,14 @@ async def test_direct_and_orm_traffic_share_one_budget(shelves: Shelves, fleet: 
             await asyncio.sleep(0.01)
 
     async with sessions_of_others(shelves, fleet) as count:
+        idle = await count() - shelves.source.stats().open  # of other tests, whose managers are open for the whole run
         sampling = asyncio.create_task(sample(count))
         await asyncio.gather(*(direct() if n % 2 else through_orm(n % 4 == 0) for n in range(160)))
         sampling.cancel()
     assert len(ids) == 4
     assert shelves.source.stats().open == 4
     assert len(counts) > 5
-    assert max(counts) <= 4
+    assert max(counts) <= 4 + idle
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ class BeanieBinding:
         document: the class.
         table: named after the collection, with a column for each stored field. ``info["sillar_id"]`` is the name of the
             column that is ``_id``; a column that has another name than its attribute says that one in
-            ``info["sillar_field"]``.
+            ``info["sillar_attribute"]``.
         attributes: attribute → name of its column (the name of the field in the collection; ``id`` for ``_id``).
         make: attribute names → (values in that order → document). Documents are made as Beanie's own queries make them.
         discriminator: field and value of documents of just this class, where several share the collection.
@@ -99,7 +99,7 @@ def binding_of(document: type[Any]) -> BeanieBinding:
         is_key = attribute == _KEY and not issubclass(document, View)
         name = _KEY if is_key else field.alias or attribute
         kind, nullable = _column_type(field.annotation, f"{document.__name__}.{attribute}")
-        info = {} if name == attribute else {"sillar_field": attribute}
+        info = {} if name == attribute else {"sillar_attribute": attribute}
         columns.append(Column(name, kind, primary_key=is_key, nullable=nullable and not is_key, info=info))
         attributes[attribute] = name
         stored[attribute] = "_id" if is_key else name
