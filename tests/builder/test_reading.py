@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -312,3 +313,13 @@ async def test_rows_of_many_keys(session: DatabaseSession) -> None:
     assert await QueryBuilder(Book).select(Book.title).get_many([6], session) == [("El gallo de oro",)]
     with pytest.raises(UsageError, match="primary key of one column"):
         await QueryBuilder(Table("keyless", MetaData(), Column("id", Integer))).get_many([1])
+
+
+async def test_fields_of_another_type_than_their_column_are_converted(session: DatabaseSession) -> None:
+    @dataclass
+    class Dated:
+        id: int
+        name: dt.date
+
+    await QueryBuilder(Author).insert({"id": 50, "name": "1955-03-18"}).execute()
+    assert await QueryBuilder(Author).where(Author.id == 50).into(Dated).one() == Dated(50, dt.date(1955, 3, 18))

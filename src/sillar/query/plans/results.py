@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
-from uuid import UUID
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import sqltypes
@@ -18,10 +15,7 @@ DecodeRow: TypeAlias = Callable[[Any], tuple[Any, ...]]
 Processor: TypeAlias = Callable[[Any], Any]
 _KEPT_MAX: Final = 8
 """Descriptions of one plan's result: there are several only where tables change under it."""
-_PYTHON_TYPES: Final[frozenset[type]] = frozenset(
-    {int, float, str, bytes, bool, Decimal, UUID, datetime, date, time, timedelta, list, dict}
-)
-"""What SQLAlchemy's processors give by themselves wherever a column is declared to be of that kind."""
+_EVERYWHERE: Final[frozenset[type]] = frozenset({int, float, str, bytes})
 _NUMERIC: Final[Any] = getattr(sqltypes, "NumericCommon", sqltypes.Numeric)
 
 
@@ -99,12 +93,11 @@ class PlannedRows:
         pairs = [(column, code) for column, (_, code) in zip(columns, description, strict=True)]
         decode = row_decoder(columns, [self._processors(column.type, code) for column, code in pairs])
         known = all(not column.type._isnull for column in columns)
+        native = _EVERYWHERE.union(*(_given(column.type) for column in columns)) if known else self._native
         decimals = frozenset(
             column.name for column, code in pairs if _gives_decimals(column.type, code in self._decimal_codes)
         )
-        return self._make_shape(
-            [column.name for column in columns], _PYTHON_TYPES if known else self._native, decimals, decode
-        )
+        return self._make_shape([column.name for column in columns], native, decimals, decode)
 
     def _matched(self, description: tuple[tuple[str, Any], ...]) -> list[ResultColumn]:
         expected = self._columns
@@ -122,6 +115,16 @@ class PlannedRows:
     def _processors(self, kind: TypeEngine[Any], code: Any) -> list[Processor]:
         process = kind._cached_result_processor(self._dialect, code)
         return [each for each in (self._driver_decoder(code), process) if each is not None]
+
+
+def _given(kind: TypeEngine[Any]) -> set[type]:
+    """The Python types that SQLAlchemy's processors give for a column: a field of another one is converted."""
+    if isinstance(kind, sqltypes.JSON):
+        return {dict, list}
+    try:
+        return {kind.python_type}
+    except NotImplementedError:
+        return set()
 
 
 def row_decoder(columns: Sequence[ResultColumn], processors: Sequence[Sequence[Processor]]) -> DecodeRow | None:
