@@ -26,8 +26,18 @@ RUNS = {
     "transactions.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "tortoise_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
     "sqlalchemy_models.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+    "mixing_orms.py": ("SILLAR_EXAMPLE_URL", SQL_ENGINES),
+    "beanie_documents.py": ("SILLAR_EXAMPLE_MONGODB_URL", ("mongodb",)),
 }
 SAYS = {
+    "mixing_orms.py": (
+        "3 blocks, of three kinds of code\nUniqueViolationError: the blocks are still there\n"
+        "['basalt', 'tuff', 'marl']\nTrue\n"
+    ),
+    "beanie_documents.py": (
+        "2 inside, 0 outside\nUniqueViolationError of name: both are undone\n['charango', 'quena']\n"
+        "indexes as asked for: True\n"
+    ),
     "sqlalchemy_models.py": "UniqueViolationError: neither quarry is kept\nKilla ['basalt', 'tuff']\n",
     "tortoise_models.py": "UniqueViolationError: the savepoint is undone\nKilla ['basalt']\n",
     "quickstart_sqlite.py": "Pedro Páramo: 124 pages\nPopol Vuh: 320 pages\n",

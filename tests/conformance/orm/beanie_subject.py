@@ -61,6 +61,7 @@ class BeanieSubject(ORMSubject):
 
     name = "beanie"
     record_model = Record
+    own_forms = frozenset({"day"})  # midnight UTC; everybody else stores the text of a date
     orm: BeanieIntegration
 
     async def open(self, manager: DatabaseManager) -> None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sillar import Capability, DatabaseManager
+from sillar import Capability, DatabaseManager, QueryBuilder, column
 from sillar.errors import UniqueViolationError
-from sillar.testing.conformance.orm_records import RECORDS, ORMAuthor, ORMBook
+from sillar.testing.conformance.orm_records import RECORDS, SEARCHED, ORMAuthor, ORMBook
 from sillar.testing.conformance.orm_subject import ORMSubject, opened
 from sillar.testing.conformance.orm_transactions import LeftError, committed
 
@@ -34,6 +34,18 @@ class ORMPairCases:
             assert [await subject.read(each.id) for each in RECORDS] == [one, other]
         if first.engine.backend_id:
             assert await first.scalar(first.engine.backend_id) == await second.scalar(first.engine.backend_id)
+
+    async def test_what_one_writes_the_other_finds(self, pair: Pair, manager: DatabaseManager) -> None:
+        """By each value that has one stored form; of the others it is said which way has a form of its own."""
+        for writer, reader in (pair, pair[::-1]):
+            async with manager.session().transaction() as transaction:
+                await writer.write(RECORDS[1])
+                for field in SEARCHED:
+                    query = QueryBuilder(reader.record_model)
+                    same = query.where(column(reader.record_model, field) == getattr(RECORDS[1], field)).select("id")
+                    agree = (field in writer.own_forms) == (field in reader.own_forms)
+                    assert await same.scalars(transaction) == ([RECORDS[1].id] if agree else []), (field, writer)
+                await transaction.rollback()
 
     async def test_relationships_of_one_are_followed_by_the_other(self, pair: Pair, manager: DatabaseManager) -> None:
         first, second = pair

@@ -101,6 +101,9 @@ RECORDS: Final = (
     ),
 )
 
+SEARCHED: Final = tuple(name for name in RECORD_FIELDS if name not in ("data", "items", "missing"))
+"""The fields that can be compared with a value."""
+
 AUTHORS: Final = "oc_author"
 BOOKS: Final = "oc_book"
 RECORD: Final = "oc_record"

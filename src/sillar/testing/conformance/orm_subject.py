@@ -27,12 +27,15 @@ class ORMSubject(ABC):
         name: shown in the ids of the tests.
         record_model: what a ``QueryBuilder`` over the records of this way takes.
         marks_long: the statement of :meth:`run_long` has the engine's marker in its text.
+        own_forms: fields of a record that this way stores in a form of its own: read equal by all others, and not found
+            by theirs.
         follows: a transaction of this way inside another one ends with that one, which keeps what is pending.
     """
 
     name: ClassVar[str]
     record_model: ClassVar[Any]
     marks_long: bool = True
+    own_forms: frozenset[str] = frozenset()
     follows: ClassVar[bool] = False
     manager: DatabaseManager
 
