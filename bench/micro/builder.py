@@ -69,9 +69,7 @@ async def prepared(servers: Servers, ours: Any, theirs: Any, count: int) -> Asyn
 
 
 @asynccontextmanager
-async def adhoc(
-    servers: Servers, ours: Any, core: Any, orm: Any, count: int, tasks: int = 1
-) -> AsyncIterator[Contest]:
+async def adhoc(servers: Servers, ours: Any, core: Any, orm: Any, count: int, tasks: int = 1) -> AsyncIterator[Contest]:
     """Construction included on both sides."""
     run: Callable[..., Awaitable[None]] = sequential if tasks == 1 else partial(concurrent, tasks=tasks)
     async with field(servers) as f:

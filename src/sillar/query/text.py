@@ -94,7 +94,7 @@ class StatementText:
         self._pieces, self.names = _render(self._tokens, rules.placeholder)
         self.sql = self.key = "".join(self._pieces)
         self.results: Any = None
-        self.unique_names = frozenset(self.names)
+        self.unique_names: frozenset[str] = frozenset(self.names)
         words = [text.lower() for kind, text in self._tokens if kind == "word"]
         self.verb = words[0] if words else ""
         self.is_single = _is_single(self._tokens)

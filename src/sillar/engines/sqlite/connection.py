@@ -145,9 +145,7 @@ class SQLiteConnection(DriverConnection[SQLiteStatement]):
             statement.route is not Route.WRITE or not statement.is_single for statement, _ in statements
         ):
             return await super().run_batch(statements, timeout_seconds)
-        pairs = [
-            (statement, encode(args) if statement.results is None else args) for statement, args in statements
-        ]
+        pairs = [(statement, encode(args) if statement.results is None else args) for statement, args in statements]
         replies: list[Reply] = await self._do(Job(operations.run_several, None, pairs, several=True), timeout_seconds)
         return [
             reply if statement.results is None else _reply(reply)
