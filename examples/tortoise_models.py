@@ -4,6 +4,8 @@ python examples/tortoise_models.py                                   # SQLite, i
 SILLAR_EXAMPLE_URL=postgresql://me@localhost/quarry python examples/tortoise_models.py
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 
@@ -17,6 +19,7 @@ from sillar.integrations.tortoise import TortoiseIntegration
 
 
 class Mason(Model):
+    stones: fields.ReverseRelation[Stone]
     id = fields.IntField(primary_key=True)
     name = fields.CharField(max_length=50, unique=True)
 
@@ -27,7 +30,7 @@ class Mason(Model):
 class Stone(Model):
     id = fields.IntField(primary_key=True)
     kind = fields.CharField(max_length=50)
-    laid_by = fields.ForeignKeyField("models.Mason", related_name="stones")
+    laid_by: fields.ForeignKeyRelation[Mason] = fields.ForeignKeyField("models.Mason", related_name="stones")
 
     class Meta:
         table = "example_stone"

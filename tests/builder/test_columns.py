@@ -11,7 +11,19 @@ from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from tests.builder.models import BOOK, Author, Book, BookTitle, Loan, Reader, Shelf
 
-from sillar import Condition, QueryBuilder, bind_model, column, columns, current_session, parameter
+from sillar import (
+    Columns,
+    Condition,
+    PreparedQuery,
+    QueryBuilder,
+    QueryPart,
+    WriteQuery,
+    bind_model,
+    column,
+    columns,
+    current_session,
+    parameter,
+)
 from sillar.errors import ParameterError, UsageError
 from sillar.query.binding import checked_name
 from sillar.query.paging import Pager
@@ -244,6 +256,14 @@ def test_a_builder_is_left_as_it_was() -> None:
     assert repr(base) == "<QueryBuilder of Book: all rows>"
     assert repr(filtered.delete()) == "<WriteQuery delete Book>"
     assert repr(QueryBuilder(Book).where(Book.id == parameter("n")).prepare()) == "<PreparedQuery of Book (n)>"
+
+
+def test_the_pieces_are_what_they_are_called() -> None:
+    by_id = QueryBuilder(Book).where(Book.id == parameter("n"))
+    assert isinstance(columns(Book), Columns)
+    assert all(isinstance(part, QueryPart) for part in by_id.query_parts)
+    assert isinstance(by_id.prepare(), PreparedQuery)
+    assert isinstance(by_id.delete(), WriteQuery)
 
 
 def test_shapes_are_told_apart() -> None:

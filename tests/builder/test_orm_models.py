@@ -16,7 +16,7 @@ from tests.builder.models import Author, Book, BookTitle
 from tortoise import fields
 from tortoise.models import Model
 
-from sillar import DatabaseManager, DatabaseSession, QueryBuilder, column, columns
+from sillar import DatabaseManager, DatabaseSession, ORMIntegration, ORMSession, QueryBuilder, column, columns
 from sillar.errors import UsageError
 from sillar.integrations.beanie import BeanieIntegration
 from sillar.integrations.sqlalchemy import SQLAlchemyIntegration
@@ -147,11 +147,13 @@ class TestSQLAlchemy:
     async def test_entities_come_from_an_async_session(
         self, manager: DatabaseManager, session: DatabaseSession
     ) -> None:
-        integration = SQLAlchemyIntegration(manager)
+        integration: ORMIntegration = SQLAlchemyIntegration(manager)
         query = QueryBuilder(Book).where(Book.pages > 150).order_by("id")
         with pytest.raises(UsageError, match="its instances belong to an AsyncSession"):
             await query.all(session)
-        orm: AsyncSession = await integration.create_session()
+        opened: ORMSession = await integration.create_session()
+        orm = opened
+        assert isinstance(orm, AsyncSession)
         try:
             books = await query.all(orm)
             assert [type(book) for book in books] == [Book, Book]

@@ -18,6 +18,7 @@ from sillar import (
     Condition,
     DatabaseManager,
     DatabaseSession,
+    Page,
     QueryBuilder,
     column,
     columns,
@@ -260,6 +261,7 @@ async def test_pages_cover_every_row_once_in_order(session: DatabaseSession) -> 
             cursor: str | None = None
             while True:
                 page = await query.page(size, after=cursor)
+                assert isinstance(page, Page)
                 seen += [book.id for book in page.items]
                 cursor = page.next_cursor
                 if cursor is None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.bulk.place import COLUMNS, Place
 
+from sillar import BulkReport
 from sillar.errors import ParameterError, UsageError
 
 
@@ -45,6 +46,7 @@ async def test_an_upsert_without_update_leaves_rows_alone(place: Place, count: i
     await filled(place, 2)
     rows = [(number, f"other {number}", 50) for number in range(1, 1 + count)]
     report = await place.session.bulk_upsert(place.table, COLUMNS, rows, key=["id"], update=())
+    assert isinstance(report, BulkReport)
     assert (report.rows_seen, report.rows_affected) == (count, count - 1)
     assert (await place.rows())[1] == ("n1", 1)
     report = await place.session.bulk_upsert(place.table, ["id"], [(1,), (77,)], key="id")

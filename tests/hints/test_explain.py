@@ -12,7 +12,7 @@ from tests.hints.conftest import SQL_ENGINES, Shops
 from tests.hints.labelled import DAY
 from tests.hints.shop import CUSTOMERS, ITEMS, ORDERS
 
-from sillar import DatabaseManager, DatabaseSession, DocumentCommand, QueryBuilder, parameter
+from sillar import DatabaseManager, DatabaseSession, DocumentCommand, Explanation, QueryBuilder, parameter
 from sillar.engines.connection import Reply
 from sillar.engines.mongodb.explain import MongoDBExplainer
 from sillar.errors import UnsupportedCapabilityError, UsageError
@@ -28,6 +28,7 @@ def orders() -> Any:
 @pytest.mark.parametrize("shop", SQL_ENGINES, indirect=True)
 async def test_ways_to_read_a_table(shop: DatabaseSession) -> None:
     by_key = await orders().where(O.id == 5).explain(shop)
+    assert isinstance(by_key, Explanation)
     assert [(scan.kind, scan.narrowed) for scan in by_key.scans] == [("key", True)]
     assert by_key.uses_index("shop_orders")
     assert by_key.full_scans == ()
