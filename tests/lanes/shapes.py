@@ -52,8 +52,6 @@ class Shape(NamedTuple):
     writes: bool = False
     slow: bool = False
     """Whether it has to be detected as one for the slow lane."""
-    stock: bool = False
-    """Whether it is compared with SQLAlchemy on connections of its own, which decode json of whatever origin."""
 
 
 _NOT_COMPARED = frozenset({"doc", "docb", "docs", "pickled", "folded", "colors", "grid", "between", "bits"})
@@ -511,10 +509,10 @@ def of_postgresql(tables: Tables) -> Iterator[Shape]:
     yield Shape("jsonb contains", lambda: select(item.c.id).where(item.c.docb.contains({"a": {"b": 1}})))
     yield Shape("jsonb has key", lambda: select(item.c.id).where(item.c.docb.has_key("a")))
     yield Shape("jsonb path", lambda: select(item.c.docb["a"]["b"].astext, item.c.docb[("a", "s")]))
-    yield Shape("jsonb_agg", lambda: select(func.jsonb_agg(part.c.id)), stock=True)
-    yield Shape("json_build_object", lambda: select(func.json_build_object("a", part.c.id)), stock=True)
-    yield Shape("row_to_json", lambda: select(func.row_to_json(text("lane_simple"))).select_from(simple), stock=True)
-    yield Shape("text of json", lambda: text("SELECT doc, docb, docs FROM lane_item ORDER BY id"), stock=True)
+    yield Shape("jsonb_agg", lambda: select(func.jsonb_agg(part.c.id)))
+    yield Shape("json_build_object", lambda: select(func.json_build_object("a", part.c.id)))
+    yield Shape("row_to_json", lambda: select(func.row_to_json(text("lane_simple"))).select_from(simple))
+    yield Shape("text of json", lambda: text("SELECT doc, docb, docs FROM lane_item ORDER BY id"))
 
 
 def of_postgresql_as_well(tables: Tables) -> Iterator[Shape]:

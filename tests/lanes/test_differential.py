@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import NullPool
-from sqlalchemy.ext.asyncio import create_async_engine
 from tests.lanes.conftest import Ground
 from tests.lanes.shapes import Shape, all_shapes
 
-from sillar.engines.connection import Reply, RowShape
 from sillar.execution import execution as operations
 from sillar.execution.lanes import operation_for
 from sillar.execution.statements import Statements
@@ -76,26 +73,13 @@ async def attempted(ground: Ground, shape: Shape, lane: Lane) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-async def with_stock_connections(ground: Ground, shape: Shape) -> Any:
-    """What SQLAlchemy gives on connections that it has opened itself."""
-    url = ground.url.replace("postgresql://", "postgresql+asyncpg://")
-    engine = create_async_engine(url, poolclass=NullPool)
-    async with engine.connect() as connection:
-        result = await connection.execute(shape.build(), shape.params)
-        rows = result.all()
-        return outcome(Reply(RowShape(tuple(result.keys())), rows, len(rows)))
-
-
 async def compared(ground: Ground, shape: Shape) -> tuple[Lane, str | None, str | None]:
     """The lane that a shape takes, why, and what is wrong."""
     try:
         bound, _ = ground.adapter.plans.bind(shape.build(), shape.params)
     except Exception as error:
         return Lane.FAST, None, f"{shape.name}: {type(error).__name__}: {error}"
-    if shape.stock:
-        wanted = await with_stock_connections(ground, shape)
-    else:
-        wanted = await attempted(ground, shape, Lane.SLOW)
+    wanted = await attempted(ground, shape, Lane.SLOW)
     if isinstance(wanted, str):
         return bound.lane, None, f"{shape.name}:\n   SQLAlchemy {wanted}"
     if bound.lane is Lane.SLOW:

@@ -62,6 +62,10 @@ async def test_json_is_decoded_by_each_consumer_for_itself(shelves: Shelves) -> 
             await session.execute(update(Author).values(notes={"b": [2]}))
             await session.commit()
             assert await session.scalar(select(Author.notes)) == {"b": [2]}
+            if shelves.engine == "postgresql":  # by codecs on SQLAlchemy's own connections, declared or not
+                assert (await session.execute(text("SELECT notes FROM sa_author"))).scalar_one() == {"b": [2]}
+                streamed = await session.stream(text("SELECT notes, ARRAY[notes, NULL] FROM sa_author"))
+                assert [tuple(row) async for row in streamed] == [({"b": [2]}, [{"b": [2]}, None])]
         value = await shelves.manager.session().fetch_value("SELECT notes FROM sa_author")
         assert value in ({"b": [2]}, '{"b": [2]}')  # SQLite and MariaDB know no json type
 

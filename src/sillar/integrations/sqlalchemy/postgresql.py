@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
+from json import loads
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.dialects.postgresql import asyncpg as dialect_module
@@ -20,6 +22,8 @@ from sillar.integrations.sqlalchemy.private import await_only
 if TYPE_CHECKING:  # SQLAlchemy's own classes have no annotations
 
     class _Stock:
+        _cursor: Any
+
         def __init__(self, *args: Any, **settings: Any) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
         def commit(self) -> None: ...
@@ -34,7 +38,9 @@ else:
     _StockCursor = dialect_module.AsyncAdapt_asyncpg_cursor
     _StockStreamingCursor = dialect_module.AsyncAdapt_asyncpg_ss_cursor
 
+Decode = Callable[[Any], tuple[Any, ...]]
 _DESCRIPTIONS_MAX: Final = 200
+_JSON_OIDS: Final = frozenset({114, 3802, 199, 3807})  # json, jsonb, and arrays of them
 _COUNTED: Final = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE")
 _HAS_STARTED = "_started" in getattr(dialect_module.AsyncAdapt_asyncpg_connection, "__slots__", ())  # SQLAlchemy 2.0
 
@@ -53,7 +59,8 @@ class LentAsyncpg(Lent, _StockConnection):
     """One asyncpg connection, lent."""
 
     generation = 0
-    _descriptions: dict[Any, Any]
+    _descriptions: dict[Any, tuple[Any, Decode | None]]
+    json_loads: Callable[[str], Any]
 
     def cursor(self, server_side: bool = False) -> Any:
         return _StreamingCursor(self) if server_side else _Cursor(self)
@@ -69,14 +76,16 @@ class LentAsyncpg(Lent, _StockConnection):
         elif self._transaction is None:
             self.transaction_begun()
 
-    def description(self, prepared: Any, attributes: Any) -> Any:
-        """The columns of a prepared statement as PEP 249 has them; None where it has none."""
+    def description(self, prepared: Any, attributes: Any) -> tuple[Any, Decode | None]:
+        """The columns of a prepared statement as PEP 249 has them, None where there are none; and what decodes json."""
         found = self._descriptions.get(prepared)
-        if found is None and attributes:
+        if found is None:
+            if not attributes:
+                return None, None
             if len(self._descriptions) >= _DESCRIPTIONS_MAX:
                 self._descriptions.clear()
-            found = [(each.name, each.type.oid, None, None, None, None, None) for each in attributes]
-            self._descriptions[prepared] = found
+            described = [(each.name, each.type.oid, None, None, None, None, None) for each in attributes]
+            found = self._descriptions[prepared] = described, json_decoder(described, self.json_loads)
         return found
 
     def attach(self) -> None:
@@ -139,8 +148,9 @@ class _Cursor(_StockCursor):
             try:
                 prepared, attributes = await lent._prepare(operation, self._invalidate_schema_cache_asof)
                 rows, tag = await lent.physical.run_prepared(prepared, parameters or ())
-                self._rows = deque(rows)
-                self._keep(lent.description(prepared, attributes), _row_count(tag))
+                description, decode = lent.description(prepared, attributes)
+                self._rows = deque(rows if decode is None else map(decode, rows))
+                self._keep(description, _row_count(tag))
             except Exception as error:
                 self._handle_exception(error)
 
@@ -168,12 +178,45 @@ class _StreamingCursor(_StockStreamingCursor):
         async def work(text: Any) -> None:
             await self._adapt_connection.prepare_for(text, server_side=True)
             await self._prepare_and_execute(operation, parameters)
+            decode = json_decoder(self.description or (), self._adapt_connection.json_loads)
+            if decode is not None:
+                self._cursor = _Decoding(self._cursor, decode)
 
         await_only(self._adapt_connection.watched(operation, work))
 
 
+class _Decoding:
+    """A cursor of asyncpg whose json is decoded."""
+
+    def __init__(self, cursor: Any, decode: Decode) -> None:
+        self._cursor, self._decode = cursor, decode
+
+    async def fetch(self, count: int) -> list[Any]:
+        """The next rows."""
+        return [self._decode(row) for row in await self._cursor.fetch(count)]
+
+
+def json_decoder(description: Sequence[Any], loads: Callable[[str], Any]) -> Decode | None:
+    """Decodes the json columns of a row, as the codecs do that SQLAlchemy sets on connections of its own; None where
+    there are none."""
+    json = {index for index, column in enumerate(description) if column[1] in _JSON_OIDS}
+    if not json:
+        return None
+
+    def value(given: Any) -> Any:
+        if isinstance(given, list):  # of an array column
+            return [value(each) for each in given]
+        return None if given is None else loads(given)
+
+    return lambda row: tuple([value(each) if index in json else each for index, each in enumerate(row)])
+
+
 class PostgreSQLBridge(Bridge):
-    """asyncpg. json and jsonb stay text on the wire: each consumer of the connection decodes for itself."""
+    """asyncpg. json and jsonb stay text on the wire: each consumer of the connection decodes for itself.
+
+    SQLAlchemy sets codecs for them on its own connections, which decode whatever column is of that type, declared or
+    not. Here the cursor does.
+    """
 
     url = "postgresql+asyncpg://"
     driver_module = "asyncpg"
@@ -181,13 +224,6 @@ class PostgreSQLBridge(Bridge):
 
     def prepare_dialect(self, dialect: Any) -> None:
         dialect.setup_asyncpg_json_codec = dialect.setup_asyncpg_jsonb_codec = _no_codec
-        dialect.supports_native_json_deserialization = False
-        # SQLAlchemy 2.0 has types of its own for asyncpg that leave decoding to those codecs.
-        dialect.colspecs = {
-            kind: impl
-            for kind, impl in dialect.colspecs.items()
-            if impl.__name__ not in ("AsyncpgJSON", "AsyncpgJSONB")
-        }
 
     def adapt(self, dialect: Dialect, physical: DriverConnection[Any], record: Any, watch: Watch) -> Lent:
         kept = self.prepared_max
@@ -200,6 +236,8 @@ class PostgreSQLBridge(Bridge):
         lent.lend(physical, record, watch)
         lent.generation = physical.prepared_generation
         lent._descriptions = {}
+        given: Any = dialect
+        lent.json_loads = given._json_deserializer or loads
         return lent
 
     @property
