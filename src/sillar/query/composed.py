@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
@@ -30,12 +30,41 @@ class Composed:
         build: makes the SQLAlchemy statement.
     """
 
-    __slots__ = ("binds", "build", "key")
+    __slots__ = ("_names", "_values", "binds", "build", "key")
 
     def __init__(
         self, key: Hashable | None, binds: Sequence[BindParameter[Any]], build: Callable[[], ClauseElement]
     ) -> None:
         self.key, self.binds, self.build = key, binds, build
+        self._names: tuple[tuple[int, str], ...] | None = None
+        self._values: list[Any] = []
+
+    def filled(self, params: Mapping[str, Any]) -> list[Any] | None:
+        """The values in the order of the key, where ``params`` has just those that have to be given; else None.
+
+        What is fixed is worked out once: for queries that run often, with other values each time.
+        """
+        names = self._names
+        if names is None:
+            names = self._settled()
+        values = self._values.copy()
+        if len(params) != len(names) or len(values) != len(self.binds):
+            return None
+        try:
+            for index, name in names:
+                values[index] = params[name]
+        except KeyError:
+            return None
+        return values
+
+    def _settled(self) -> tuple[tuple[int, str], ...]:
+        required = [(index, bind.key) for index, bind in enumerate(self.binds) if bind.required]
+        by_name = [bind for bind in self.binds if not bind.unique]
+        plain = len({name for _, name in required}) == len(required) == len(by_name)
+        if plain and not any(bind.callable for bind in self.binds):  # else: nothing to take a short cut by
+            self._values = [bind.value for bind in self.binds]
+        self._names = tuple(required)
+        return self._names
 
     @classmethod
     def of(cls, statement: ClauseElement) -> Composed:

@@ -119,6 +119,10 @@ class PlanCache:
                 plan = self._plan(statement.key, statement, ())
             else:
                 self.hits += 1
+            if params and plan.lane is Lane.FAST:
+                filled = statement.filled(params)
+                if filled is not None and len(filled) == plan.count:
+                    return plan.bound(filled)
             values = plan.values(plan.own_binds or statement.binds, params)
             if plan.lane is Lane.SLOW:
                 return plan.bound_slow(statement.build(), params)
