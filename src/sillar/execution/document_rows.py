@@ -17,7 +17,8 @@ import pydantic
 
 from sillar.engines.connection import DocumentShape
 from sillar.errors import ResultError
-from sillar.execution.rows import RowMaker, _converter, _fields, _is_scalar, _name, _without_none
+from sillar.execution.rows import RowMaker, _converter, _fields, _is_scalar, _name
+from sillar.query.annotations import without_none
 
 _MISSING: Any = object()
 
@@ -90,7 +91,7 @@ def _keys(name: str) -> tuple[str, ...]:
 
 
 def _engine_converter(shape: DocumentShape, annotation: Any) -> Callable[[Any], Any] | None:
-    kind = _without_none(annotation)
+    kind = without_none(annotation)
     return shape.converters.get(kind) if isinstance(kind, type) else None
 
 

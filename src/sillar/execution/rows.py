@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import inspect
-import types
 import typing
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -23,6 +22,7 @@ import pydantic
 
 from sillar.engines.connection import DocumentShape, RowShape
 from sillar.errors import ResultError
+from sillar.query.annotations import without_none
 from sillar.query.binding import Instances, Keyed
 
 T = TypeVar("T")
@@ -252,7 +252,7 @@ def _scalar(shape: RowShape, into: Any, validate: bool | None) -> RowMaker:
 
 
 def _is_scalar(into: Any) -> bool:
-    kind = _without_none(into)
+    kind = without_none(into)
     origin = typing.get_origin(kind) or kind
     return (
         kind is Any
@@ -314,7 +314,7 @@ _CONVERTERS: Final[dict[Any, Callable[[Any], Any]]] = {
 
 def _column_converter(shape: RowShape, column: str, annotation: Any) -> Callable[[Any], Any] | None:
     """The conversion for one column, or None."""
-    kind = _without_none(annotation)
+    kind = without_none(annotation)
     if column in shape.decimals and kind in _OF_DECIMAL:
         return _OF_DECIMAL[kind]
     return _converter(annotation, shape.native)
@@ -338,7 +338,7 @@ _OF_DECIMAL: Final[dict[Any, Callable[[Any], Any]]] = {int: _decimal_to_int, flo
 
 def _converter(annotation: Any, native: frozenset[type]) -> Callable[[Any], Any] | None:
     """The conversion of a value to what a field says, or None where the engine's value is right as it is."""
-    kind = _without_none(annotation)
+    kind = without_none(annotation)
     origin = typing.get_origin(kind) or kind
     if kind is Any or origin in native or not isinstance(origin, type):
         if origin in (list, dict) and typing.get_args(kind) and not _all_native(kind, native):
@@ -367,17 +367,6 @@ def _to_structure(kind: Any) -> Callable[[Any], Any]:
         return msgspec.convert(value, kind, strict=False)
 
     return convert
-
-
-def _without_none(annotation: Any) -> Any:
-    """``X`` for ``X | None`` and ``Annotated[X, …]``."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _without_none(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
-        return _without_none(rest[0]) if len(rest) == 1 else Any
-    return annotation
 
 
 def _name(into: Any) -> str:

@@ -319,3 +319,14 @@ def _said(annotation: Any) -> str:
         name = annotation if isinstance(annotation, str) else annotation.__forward_arg__
         return f"{name!r}, which is not resolved (typing.get_type_hints does that)"
     return str(getattr(annotation, "__name__", annotation))
+
+
+def without_none(annotation: Any) -> Any:
+    """``X`` for ``X | None`` and ``Annotated[X, …]``."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return without_none(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        return without_none(rest[0]) if len(rest) == 1 else Any
+    return annotation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import JSON
 
 from sillar.errors import UsageError
+from sillar.query.annotations import without_none
 from sillar.query.binding import ModelBinding, binding_of, checked_name, plain, record_annotations
 
 M = TypeVar("M")
@@ -140,7 +140,7 @@ def _below(
     for step in path:
         place = place[step]
     annotation = _annotation_at(binding.model, (attribute, *path))
-    convert = _AS.get(_without_none(annotation)) if annotation is not None else None
+    convert = _AS.get(without_none(annotation)) if annotation is not None else None
     return typing.cast("ColumnElement[Any]", place if convert is None else convert(place))
 
 
@@ -153,22 +153,11 @@ _AS: Final[dict[Any, Callable[[Any], Any]]] = {
 }
 
 
-def _without_none(annotation: Any) -> Any:
-    """``X`` for ``X | None`` and ``Annotated[X, …]``."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _without_none(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
-        return _without_none(rest[0]) if len(rest) == 1 else None
-    return annotation
-
-
 def _annotation_at(model: Any, path: tuple[str | int, ...]) -> Any:
     """The annotation of a nested field; None where the classes do not say."""
     annotation: Any = model
     for step in path:
-        kind = _without_none(annotation)
+        kind = without_none(annotation)
         if typing.get_origin(kind) in (list, dict):
             annotation = typing.get_args(kind)[-1]
             continue
