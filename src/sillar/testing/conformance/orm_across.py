@@ -208,8 +208,10 @@ class ORMAcrossCases:
 
             await eventually(settled)
         sampling = asyncio.create_task(sample())
-        await asyncio.gather(*(work(number) for number in range(1, _TASKS + 1)))
-        sampling.cancel()
+        try:
+            await asyncio.gather(*(work(number) for number in range(1, _TASKS + 1)))
+        finally:
+            sampling.cancel()
         expected = [f"by {ways[-1].name} {number}" for number in range(1, _TASKS + 1)]
         assert await ways[0].author_names() == expected
         assert len(counts) > 3

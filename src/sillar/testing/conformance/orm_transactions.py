@@ -14,7 +14,7 @@ from sillar.testing.conformance.orm import ORMCases
 from sillar.testing.conformance.orm_records import AUTHORS, ORMAuthor
 from sillar.testing.conformance.orm_subject import ORMSubject, nothing_leased
 
-_SETTINGS_LEFT = 3
+_OPENED_MAX = 3
 
 
 class LeftError(Exception):
@@ -184,4 +184,4 @@ class ORMTransactionCases(ORMCases):
             assert await session.fetch_one(settings) == before, statement
             await subject.count_authors()
         assert await committed(manager) == 1  # what is written outside a transaction is kept at once
-        assert manager.pools["default"].stats().opened_total <= _SETTINGS_LEFT
+        assert manager.pools["default"].stats().opened_total <= _OPENED_MAX
