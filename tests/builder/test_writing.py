@@ -30,8 +30,9 @@ async def test_inserts(session: DatabaseSession) -> None:
     assert await names(session) == [*FIRST, (4, "Vallejo"), (5, "n5"), (6, "n6")]
     await QueryBuilder(Shelf).insert_many([Shelf(1, "a"), Shelf(2, "b", 2.5)]).execute()
     assert await QueryBuilder(Shelf).order_by("label").all() == [Shelf(1, "a"), Shelf(2, "b", 2.5)]
-    with pytest.raises(UniqueViolationError):
+    with pytest.raises(UniqueViolationError) as refused:
         await QueryBuilder(Author).insert({"id": 4, "name": "again"}).execute()
+    assert refused.value.database == "default"
 
 
 async def test_what_was_written_is_returned(session: DatabaseSession) -> None:

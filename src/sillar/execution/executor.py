@@ -143,29 +143,33 @@ class Executor:
     async def _execute(self, execution: Execution) -> Any:
         connection = execution.connection
         companions = bool(execution.before or execution.after)
-        if connection is not None:
-            execution.address = connection.address
-            if companions:
-                return await self._with_companions(connection, execution)
-            return await execution.operation(connection, execution)
-        source = self.source
-        connection = source.try_acquire()
-        waited = connection is None
-        if connection is None:
-            began = perf_counter()
-            try:
-                connection = await source.acquire_connection(remaining_seconds())
-            finally:
-                execution.waited_seconds += perf_counter() - began
-        execution.address = connection.address
         try:
-            if waited:  # which took its share of the deadline
-                execution.timeout_seconds = time_left(execution.timeout_seconds)
-            if companions:
-                return await self._with_companions(connection, execution)
-            return await execution.operation(connection, execution)
-        finally:
-            source.release_connection(connection)
+            if connection is not None:
+                execution.address = connection.address
+                if companions:
+                    return await self._with_companions(connection, execution)
+                return await execution.operation(connection, execution)
+            source = self.source
+            connection = source.try_acquire()
+            waited = connection is None
+            if connection is None:
+                began = perf_counter()
+                try:
+                    connection = await source.acquire_connection(remaining_seconds())
+                finally:
+                    execution.waited_seconds += perf_counter() - began
+            execution.address = connection.address
+            try:
+                if waited:  # which took its share of the deadline
+                    execution.timeout_seconds = time_left(execution.timeout_seconds)
+                if companions:
+                    return await self._with_companions(connection, execution)
+                return await execution.operation(connection, execution)
+            finally:
+                source.release_connection(connection)
+        except DatabaseError as error:
+            error.at(database=self.name)
+            raise
 
     async def _with_companions(self, connection: DriverConnection[Any], execution: Execution) -> Any:
         """The main statement and its companions in one transaction: all of them, or none."""
