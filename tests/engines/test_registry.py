@@ -8,10 +8,12 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from sillar import DatabaseConfig
+from sillar.config import SQLiteConfig
 from sillar.engines import adapter_class, open_adapter, registry
+from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.postgresql import PostgreSQLAdapter
 from sillar.engines.sqlite import SQLiteAdapter
-from sillar.errors import UsageError
+from sillar.errors import UnsupportedCapabilityError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +47,14 @@ def test_an_entry_point_that_leads_nowhere_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     with pytest.raises(UsageError, match=message):
         adapter_class("mine")
+
+
+def test_an_adapter_without_plans_or_catalogue_says_so() -> None:
+    class Bare(SQLiteAdapter):
+        explainer = DatabaseAdapter.explainer  # type: ignore[assignment]
+        catalogue = DatabaseAdapter.catalogue  # type: ignore[assignment]
+
+    adapter = Bare(SQLiteConfig(database=":memory:"))
+    for ask in (lambda: adapter.explainer, lambda: adapter.catalogue):
+        with pytest.raises(UnsupportedCapabilityError, match="by hand"):
+            ask()

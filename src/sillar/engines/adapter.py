@@ -20,7 +20,7 @@ from sillar.engines.connection import (
 )
 from sillar.engines.health import PoolHealth
 from sillar.engines.inspection import Catalogue, Explainer
-from sillar.errors import ParameterError
+from sillar.errors import ParameterError, UnsupportedCapabilityError
 from sillar.query.bulk import KeyedRead
 from sillar.query.composed import Composed
 from sillar.query.plans import PlanCache
@@ -165,12 +165,16 @@ class DatabaseAdapter(ABC):
     @property
     def explainer(self) -> Explainer:
         """Asks the engine for plans of statements."""
-        raise NotImplementedError
+        raise UnsupportedCapabilityError(
+            "explain()", engine=self.capabilities.engine, remedy="its adapter has no explainer; ask the server by hand"
+        )
 
     @property
     def catalogue(self) -> Catalogue:
         """Asks the engine for its tables."""
-        raise NotImplementedError
+        raise UnsupportedCapabilityError(
+            "model checks", engine=self.capabilities.engine, remedy="its adapter has no catalogue; compare by hand"
+        )
 
     def learn(self, status: NodeStatus) -> None:
         """Take in what a probe of a live server has found."""
