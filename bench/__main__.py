@@ -74,13 +74,16 @@ async def _run_all(cases: list[Case]) -> tuple[list[Result], list[tuple[str, Exc
         task = progress.add_task("", total=sum(case.rounds + 1 for case in cases))
         async with ServerFleet() as fleet:
             servers = Servers(fleet)
-            for case in cases:
-                progress.update(task, description=case.name)
-                try:
-                    results.extend(await run(case, servers, _advancing(progress, task)))
-                except Exception as error:  # one broken case must not hide the figures of the others
-                    failures.append((case.name, error))
-                    console.print_exception()
+            try:
+                for case in cases:
+                    progress.update(task, description=case.name)
+                    try:
+                        results.extend(await run(case, servers, _advancing(progress, task)))
+                    except Exception as error:  # one broken case must not hide the figures of the others
+                        failures.append((case.name, error))
+                        console.print_exception()
+            finally:
+                await servers.close()
     return results, failures
 
 

@@ -63,11 +63,25 @@ class Case:
 def all_cases() -> list[Case]:
     """Every case, in the order of the report."""
     from bench.macro import codeatlas, http
-    from bench.micro import beanie, builder, bulk, mysql, pool, postgresql, sqlalchemy, sqlite, target, tortoise
+    from bench.micro import (
+        beanie,
+        builder,
+        bulk,
+        copying,
+        migrations,
+        mysql,
+        pool,
+        postgresql,
+        routing,
+        sqlalchemy,
+        sqlite,
+        target,
+        tortoise,
+    )
 
     found: list[Case] = []
-    drivers = (postgresql, bulk, builder, sqlite, mysql, pool)
-    for module in (*drivers, tortoise, target, sqlalchemy, beanie, http, codeatlas):
+    drivers = (postgresql, bulk, builder, sqlite, mysql, pool, routing)
+    for module in (*drivers, tortoise, target, sqlalchemy, beanie, http, codeatlas, migrations, copying):
         found.extend(module.CASES)
     return found
 

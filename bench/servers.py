@@ -9,11 +9,43 @@ from contextlib import asynccontextmanager
 from sillar.testing.servers import MongoDBServer, PostgreSQLServer, Server, ServerFleet, SQLServer
 
 
+class Replicated:
+    """A PostgreSQL primary and two replicas."""
+
+    def __init__(self, primary: PostgreSQLServer, replicas: list[PostgreSQLServer]) -> None:
+        self.primary, self.replicas = primary, replicas
+
+    def url(self, *nodes: PostgreSQLServer) -> str:
+        """For some of the nodes."""
+        hosts = ",".join(f"{node.host}:{node.port}" for node in nodes)
+        return f"postgresql://{self.primary.user}:{self.primary.password}@{hosts}/{self.primary.database}"
+
+    async def caught_up(self) -> None:
+        """Wait until the replicas have everything."""
+        [(lsn,)] = await self.primary.execute_as_superuser("select pg_current_wal_insert_lsn()::text")
+        for replica in self.replicas:
+            while await replica.execute_as_superuser(f"select pg_last_wal_replay_lsn() >= '{lsn}'") != [(True,)]:
+                await asyncio.sleep(0.02)
+
+
 class Servers:
     """Starts each server when the first case asks for it."""
 
     def __init__(self, fleet: ServerFleet) -> None:
         self._fleet = fleet
+        self._replicated: Replicated | None = None
+
+    async def replicated(self) -> Replicated:
+        if self._replicated is None:
+            primary = PostgreSQLServer(own=True)
+            await primary.start()
+            self._replicated = Replicated(primary, [await primary.add_replica(), await primary.add_replica()])
+        return self._replicated
+
+    async def close(self) -> None:
+        """End those that the fleet does not know."""
+        if self._replicated is not None:
+            await self._replicated.primary.close()
 
     async def postgresql(self) -> PostgreSQLServer:
         return await self._fleet.postgresql()

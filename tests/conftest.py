@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any
 
 import pytest
 import structlog
+from tests.replicated import Replicated, ReplicatedFleet
 
 from sillar.testing.servers import (
+    GaleraCluster,
     InventoryEntry,
     MariaDBServer,
     MongoDBServer,
     MySQLServer,
+    PatroniCluster,
+    PgBouncerServer,
     PostgreSQLServer,
+    RedisSentinelCluster,
     RedisServer,
     Server,
+    ServerCluster,
     ServerFleet,
     ServerNotFoundError,
     inventory,
@@ -30,6 +38,19 @@ async def fleet() -> AsyncIterator[ServerFleet]:
     """The servers of this run: each started when the first test asks for it, all ended with the run."""
     async with ServerFleet() as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+async def replicated_fleet() -> AsyncIterator[ReplicatedFleet]:
+    """A PostgreSQL primary with two replicas, once for the run."""
+    servers = ReplicatedFleet()
+    yield servers
+    await servers.close()
+
+
+@pytest.fixture
+async def replicated(replicated_fleet: ReplicatedFleet) -> Replicated:
+    return await replicated_fleet.get()
 
 
 @pytest.fixture
@@ -63,9 +84,35 @@ async def mongodb(fleet: ServerFleet) -> MongoDBServer:
 
 
 @pytest.fixture
+async def pgbouncer(fleet: ServerFleet) -> PgBouncerServer:
+    return await fleet.pgbouncer()
+
+
+@pytest.fixture
+async def patroni(fleet: ServerFleet) -> PatroniCluster:
+    return await fleet.patroni()
+
+
+@pytest.fixture
+async def galera(fleet: ServerFleet) -> GaleraCluster:
+    return await fleet.galera()
+
+
+@pytest.fixture
+async def redis_sentinel(fleet: ServerFleet) -> RedisSentinelCluster:
+    return await fleet.redis_sentinel()
+
+
+@pytest.fixture
 async def server(request: pytest.FixtureRequest, fleet: ServerFleet) -> Server:
     """The server named by an indirect parameter."""
     return await fleet.get(request.param)
+
+
+def pytest_collection_finish() -> None:
+    """What there is now stays until the end; the collector of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -82,16 +129,16 @@ _found: list[InventoryEntry] = []
 _current = ""
 
 
-def _note_use(server: Server) -> None:
-    name = server.product.lower()
+def _note_use(server: Server | ServerCluster[Any]) -> None:
+    name = server.product.lower().replace(" ", "_")
     if name == "postgresql" and server.version.startswith("18"):
         name = "postgresql18"
     _tests_run[name].add(_current)
 
 
 def _watch_servers() -> None:
-    """Note which test starts a server, or asks for a shared one."""
-    start, get = Server.start, ServerFleet.get
+    """Note which test starts a server or cluster, or asks for a shared one."""
+    start, get, get_cluster = Server.start, ServerFleet.get, ServerFleet.get_cluster
 
     async def started(server: Server) -> None:
         await start(server)
@@ -102,7 +149,12 @@ def _watch_servers() -> None:
         _note_use(server)
         return server
 
-    Server.start, ServerFleet.get = started, got  # type: ignore[method-assign]
+    async def got_cluster(fleet: ServerFleet, name: str) -> ServerCluster[Any]:
+        cluster = await get_cluster(fleet, name)
+        _note_use(cluster)
+        return cluster
+
+    Server.start, ServerFleet.get, ServerFleet.get_cluster = started, got, got_cluster  # type: ignore[method-assign]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

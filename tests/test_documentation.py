@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.replicated import ReplicatedFleet
 
 from sillar import errors
 from sillar.testing.servers import ServerFleet
@@ -75,10 +76,18 @@ async def execute(program: str, page: str) -> None:
 
 @pytest.mark.parametrize(("page", "engine", "program"), list(programs()), ids=lambda value: str(value)[:40].strip())
 async def test_blocks_run(
-    page: str, engine: str, program: str, fleet: ServerFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    engine: str,
+    program: str,
+    fleet: ServerFleet,
+    replicated_fleet: ReplicatedFleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    url = "sqlite:///documentation.db" if engine == "sqlite" else (await fleet.get(engine)).url
+    url = "sqlite:///documentation.db"
+    if engine != "sqlite":
+        url = (await (replicated_fleet.get() if engine == "replicated" else fleet.get(engine))).url
     monkeypatch.setenv("DATABASE_URL", url)
     await execute(program, page)
 

@@ -24,6 +24,7 @@ import sillar
 from sillar import ConnectionPool, ConnectionPoolConfig, DatabaseConfig, DatabaseManager, DatabaseSecurityConfig
 from sillar.config import MongoDBConfig, MySQLConfig, PostgreSQLConfig, SQLiteConfig
 from sillar.fastapi import get_database_session
+from sillar.security import EnvironmentSource
 
 SHIPPED = """
 sillar.DatabaseManager(config)
@@ -147,14 +148,35 @@ sillar.security.DatabaseSecurityManager(config)
     field config
     def create_ssl_context(ssl_config)
     missing sanitize_query
+sillar.DatabaseCredentialManager(secrets_manager)
+    field secrets_manager
+    async get_credentials(database_name)
+    async rotate_credentials(database_name)
+sillar.PoolOptimizer(pool)
+    field pool
+    async analyze_usage()
+    async optimize_size()
+    async predict_load()
+sillar.pool.PoolUsageAnalysis
+sillar.pool.PoolOptimization
+sillar.pool.LoadPrediction
+sillar.migrations.MigrationManager(config)
+    field config
+    field migration_table
+    async generate_migration(name)
+    async apply_migrations()
+    async rollback_migration(target)
+sillar.migrations.Migration(name, version)
+    field name
+    field version
+    field operations
+    async up()
+    async down()
+sillar.migrations.AppliedMigration
+sillar.migrations.MigrationOperation
 """
 
 NOT_YET = """
-MigrationManager: config, migration_table, generate_migration, apply_migrations, rollback_migration
-Migration: operations, up, down
-AppliedMigration
-MigrationOperation
-DatabaseCredentialManager: secrets_manager, get_credentials, rotate_credentials
 QueryAnalytics: query_stats, record_query, get_slow_queries, optimize_suggestions
 QueryStats
 SlowQuery
@@ -167,10 +189,6 @@ SagaResult
 QueryCache: config, cache, get, set, invalidate_pattern
 CacheConfig
 CachedResult
-PoolOptimizer: pool, analyze_usage, optimize_size, predict_load
-PoolUsageAnalysis
-PoolOptimization
-LoadPrediction
 DatabaseTestFramework: test_databases, create_test_database, cleanup_test_databases
 TestDatabase: setup_schema, seed_data, cleanup
 """
@@ -243,9 +261,16 @@ def instance_of(shape: Shape) -> Any:
     if shape.name == "QueryBuilder":
         return shape.load()(Table("t", MetaData(), Column("id", Integer)))
     manager = DatabaseManager(DatabaseConfig.from_url("sqlite://"))
-    if shape.name == "ConnectionPool":
+    if shape.name in ("ConnectionPool", "PoolOptimizer"):
         adapter = next(each for each in ALL if each.name == "PostgreSQLAdapter")
-        return ConnectionPool(ConnectionPoolConfig(), instance_of(adapter))
+        pool = ConnectionPool(ConnectionPoolConfig(), instance_of(adapter))
+        return pool if shape.name == "ConnectionPool" else shape.load()(pool)
+    if shape.name == "DatabaseCredentialManager":
+        return shape.load()(EnvironmentSource())
+    if shape.name == "MigrationManager":
+        return shape.load()(manager.config.migration_config, manager)
+    if shape.name == "Migration":
+        return shape.load()("add people", "1f3a")
     if shape.name == "FastAPIDatabaseIntegration":
         return shape.load()(FastAPI(), manager)
     return {"DatabaseManager": manager, "DatabaseMonitor": manager.monitor}.get(shape.name)

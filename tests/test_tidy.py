@@ -45,7 +45,7 @@ def python_files() -> Iterator[Path]:
 def text_files() -> Iterator[Path]:
     yield from python_files()
     yield from sorted(path for path in (ROOT / "docs").rglob("*.md"))
-    yield from (ROOT / "scripts").glob("*")
+    yield from (file for file in (ROOT / "scripts").glob("*") if file.is_file())
     yield from (ROOT / "changelog.d").glob("*.md")
     for name in (
         "README.md",

@@ -1,6 +1,7 @@
 """Sillar: the data layer that a FastAPI service stands on."""
 
 from sillar.capabilities import Capabilities, Capability
+from sillar.causal_tokens import CausalTokens
 from sillar.config import (
     ConnectionPoolConfig,
     DatabaseConfig,
@@ -12,11 +13,20 @@ from sillar.config import (
     SSLConfig,
     load_config,
 )
-from sillar.context import correlation, deadline
+from sillar.consistency import (
+    Consistency,
+    causal_context,
+    consistency_context,
+    primary_context,
+    replica_context,
+)
+from sillar.context import Priority, correlation, deadline, priority
 from sillar.current import current_session, detached
 from sillar.engines import DatabaseAdapter, Isolation
 from sillar.execution import (
     BulkReport,
+    CommitMarkers,
+    CommitResolution,
     DatabaseSession,
     Execution,
     Interceptor,
@@ -29,7 +39,17 @@ from sillar.execution import (
 from sillar.integrations import ORMIntegration, ORMSession
 from sillar.manager import DatabaseManager
 from sillar.observability import DatabaseHealth, DatabaseMetrics, DatabaseMonitor, watch_queries
-from sillar.pool import ConnectionPool, DatabaseConnection, PoolHealth
+from sillar.pool import (
+    ConnectionPool,
+    DatabaseConnection,
+    LoadBalancer,
+    Node,
+    NodeState,
+    PoolHealth,
+    PoolOptimizer,
+    RoutedPool,
+    TopologyEvent,
+)
 from sillar.portal import Portal
 from sillar.query import (
     Columns,
@@ -52,21 +72,34 @@ from sillar.query import (
     parameter,
     validate_models,
 )
+from sillar.security import (
+    AlternatingUsersRotation,
+    CredentialRotation,
+    DatabaseCredentialManager,
+    SameUserRotation,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlternatingUsersRotation",
     "BulkReport",
     "Capabilities",
     "Capability",
+    "CausalTokens",
     "Columns",
+    "CommitMarkers",
+    "CommitResolution",
     "Condition",
     "ConnectionPool",
     "ConnectionPoolConfig",
+    "Consistency",
+    "CredentialRotation",
     "DatabaseAdapter",
     "DatabaseConfig",
     "DatabaseConnection",
     "DatabaseConnectionConfig",
+    "DatabaseCredentialManager",
     "DatabaseCredentials",
     "DatabaseEngine",
     "DatabaseHealth",
@@ -83,33 +116,46 @@ __all__ = [
     "Isolation",
     "Json",
     "Lane",
+    "LoadBalancer",
     "Lookups",
     "MigrationConfig",
+    "Node",
+    "NodeState",
     "ORMIntegration",
     "ORMSession",
     "Observer",
     "Page",
     "PoolHealth",
+    "PoolOptimizer",
     "Portal",
     "PreparedQuery",
+    "Priority",
     "Query",
     "QueryBuilder",
     "QueryPart",
     "QueryResult",
+    "RoutedPool",
     "SSLConfig",
+    "SameUserRotation",
     "Stage",
+    "TopologyEvent",
     "Transaction",
     "WriteQuery",
     "bind_model",
+    "causal_context",
     "check_models",
     "column",
     "columns",
+    "consistency_context",
     "correlation",
     "current_session",
     "deadline",
     "detached",
     "load_config",
     "parameter",
+    "primary_context",
+    "priority",
+    "replica_context",
     "validate_models",
     "watch_queries",
 ]

@@ -19,6 +19,7 @@ class Capability(StrEnum):
     DOCUMENTS = "document verbs"
     TRANSACTIONS = "transactions"
     SAVEPOINTS = "savepoints"
+    COMMIT_OUTCOME = "the outcome of a COMMIT whose reply was lost"
     READ_ONLY_TRANSACTIONS = "read-only transactions"
     LOCAL_SETTINGS = "transaction-local settings"
     READ_COMMITTED = "isolation level read committed"

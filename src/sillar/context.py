@@ -1,6 +1,6 @@
-"""What travels with a request: correlation id and deadline.
+"""What travels with a request: correlation id, deadline and priority.
 
-Both are context variables: they follow ``await`` and are copied into tasks. A deadline only ever shrinks.
+They are context variables: they follow ``await`` and are copied into tasks. A deadline only ever shrinks.
 """
 
 from __future__ import annotations
@@ -11,17 +11,35 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from enum import IntEnum
 
 from sillar.errors import StatementTimeoutError
 
 _correlation_id: ContextVar[str | None] = ContextVar("sillar_correlation_id", default=None)
 _deadline: ContextVar[float | None] = ContextVar("sillar_deadline", default=None)
 
+
+class Priority(IntEnum):
+    """Who is served first while callers wait for a connection, and who is refused last when there are too many."""
+
+    HIGH = 0
+    """What others depend on and what is short: health checks; lookups by key are so by themselves."""
+
+    NORMAL = 1
+    LOW = 2
+    """What can come back later: background work, prefetching, reports."""
+
+
+_priority: ContextVar[Priority | None] = ContextVar("sillar_priority", default=None)
+
 current_correlation_id = _correlation_id.get
 """The correlation id of this context, or None."""
 
 current_deadline = _deadline.get
 """The deadline of this context as a ``time.monotonic()`` instant in seconds, or None."""
+
+current_priority = _priority.get
+"""The priority of this context; None: nobody has said anything, which is normal."""
 
 
 _separations: list[Callable[[], Hashable]] = []
@@ -51,6 +69,21 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
         yield value
     finally:
         _correlation_id.reset(token)
+
+
+@contextmanager
+def priority(value: Priority) -> Iterator[None]:
+    """Give everything in the block a priority; the innermost one counts. It matters only where callers wait for a
+    connection.
+
+    Args:
+        value: the priority.
+    """
+    token = _priority.set(value)
+    try:
+        yield
+    finally:
+        _priority.reset(token)
 
 
 @contextmanager

@@ -20,6 +20,11 @@
     │   ├── PoolTimeoutError                waited too long for a connection (also a ``TimeoutError``)
     │   ├── PoolExhaustedError              too many callers wait already
     │   ├── PoolClosedError                 the pool is shutting down
+    │   ├── OverloadedError                 load is shed: callers wait for longer than they should
+    │   ├── BreakerOpenError                the node failed too often; nobody knocks for a while
+    │   ├── NodeUnavailableError            the node was taken out of service while a caller waited for it
+    │   ├── NoNodeError                     no node can serve this
+    │   │   └── NoPrimaryError                  no node, or more than one, is known to be the primary
     │   └── CommitUnknownError              the reply to COMMIT was lost
     └── StatementError                  the statement: the server refused it
         ├── IntegrityError
@@ -124,6 +129,28 @@ class UnsupportedCapabilityError(UsageError):
         super().__init__(f"{engine} cannot do {capability}: {remedy}")
 
 
+class MigrationFileError(UsageError):
+    """A migration file, or the history that the files make, is wrong: not importable, a cycle, two heads, a missing
+    revision. Nothing was run."""
+
+
+class MigrationStateError(UsageError):
+    """The database is not in a state that these migrations can go on from: at an unknown revision, without a right that
+    they need, or interrupted in a way that only a person can decide. Nothing more was run."""
+
+
+class MigrationRefusedError(UsageError):
+    """A policy, the safety lint or a question without an answer refuses. Nothing was run.
+
+    Attributes:
+        findings: what is in the way, one by one.
+    """
+
+    def __init__(self, message: str, findings: Sequence[Any] = ()) -> None:
+        self.findings = tuple(findings)
+        super().__init__(message)
+
+
 class NestedAcquireError(UsageError):
     """Every connection of the pool is held by a task that itself waits for another one: nobody would ever get one."""
 
@@ -190,7 +217,8 @@ class TooManyConnectionsError(ConnectionError):
 class ConnectionLostError(ConnectionError):
     """An open connection broke while a statement was running on it or before it was sent.
 
-    ``safe_to_retry`` is true only where the statement certainly did not write.
+    ``safe_to_retry`` is true outside a transaction where the statement certainly did not write, and inside one, before
+    COMMIT, where all of it is certainly undone: the whole transaction may be run again.
     """
 
     safe_to_retry = False
@@ -212,6 +240,32 @@ class PoolClosedError(UnavailableError):
     """The pool is closed or closing."""
 
     safe_to_retry = False
+
+
+class OverloadedError(UnavailableError):
+    """Load is shed before everybody waits too long; ``retry_after_seconds`` says when to come back."""
+
+
+class BreakerOpenError(UnavailableError):
+    """The node failed too often, and its circuit breaker lets nobody through; ``retry_after_seconds`` says until
+    when."""
+
+
+class NodeUnavailableError(UnavailableError):
+    """The node was taken out of service while a caller waited for one of its connections."""
+
+
+class NoNodeError(UnavailableError):
+    """No node can serve this; the message has the state of each."""
+
+
+class NoPrimaryError(NoNodeError):
+    """No node is known to be the primary, or several claim to be and none of them is certainly the right one."""
+
+
+class MigrationLockError(UnavailableError):
+    """Another migrator is at work for longer than is waited, or a lock that a migration needs was not granted in any of
+    its attempts. What was not applied is still to be applied; running it again is safe."""
 
 
 class CommitUnknownError(UnavailableError):
@@ -308,6 +362,22 @@ class DiskFullError(StatementError):
 
 class StatementSyntaxError(StatementError):
     """The server could not parse the statement, or a name in it does not exist; ``position`` says where."""
+
+
+class MigrationFailedError(StatementError):
+    """A statement of a migration was refused; the message says which, and exactly what state the database is in.
+
+    Attributes:
+        revision: the migration.
+        statement_number: the statement of it, from 1; None where it failed between statements.
+        rolled_back: nothing of this migration is left in the database.
+    """
+
+    def __init__(
+        self, message: str, *, revision: str, statement_number: int | None, rolled_back: bool, **fields: Any
+    ) -> None:
+        super().__init__(message, **fields)
+        self.revision, self.statement_number, self.rolled_back = revision, statement_number, rolled_back
 
 
 class UnknownStatementError(StatementError):

@@ -14,17 +14,28 @@ from typing import Any
 
 import structlog
 
-from sillar.config import DatabaseConfig, DatabaseConnectionConfig, DatabaseCredentials, MetricsSink, SecretsManager
+from sillar.config import (
+    DatabaseConfig,
+    DatabaseConnectionConfig,
+    DatabaseCredentials,
+    EventPublisher,
+    MetricsSink,
+    NodeAddress,
+    SecretsManager,
+)
+from sillar.consistency import Consistency
 from sillar.engines import ConnectionSource, DatabaseAdapter, DriverConnection, open_adapter
 from sillar.errors import ConnectError, DatabaseError, UsageError
 from sillar.execution import DatabaseSession, Executor, Interceptor, Observer, QueryResult, Transaction
 from sillar.execution.retry import Retry
 from sillar.observability import DatabaseHealth, DatabaseHealthMonitor, DatabaseMonitor, MetricsRegistry, Observe
 from sillar.observability.logging import StatementLog
-from sillar.pool import ConnectionPool, DatabaseConnection
+from sillar.pool import ConnectionPool, DatabaseConnection, RoutedPool, TopologyEvent
 from sillar.pool.place import calling_place
 from sillar.query import Query
+from sillar.security.credential_manager import CredentialAttachment, DatabaseCredentialManager
 from sillar.security.credentials import resolve_credentials
+from sillar.security.opening import open_with_credentials, other_credentials
 
 _log = structlog.get_logger("sillar.manager")
 
@@ -36,8 +47,11 @@ class DatabaseManager:
         config: what to open.
         interceptors: added to the pipeline of every database, at their stage.
         observers: told of every execution and transaction, besides metrics and logs.
-        secrets: where passwords that the configuration names come from.
+        secrets: where passwords that the configuration names come from: a secrets manager of the host's, one of the
+            sources of ``sillar.security``, or a ``DatabaseCredentialManager`` for more say.
         metrics_sink: an object of the host application that gets every figure.
+        events: an object of the host application that is told when nodes go, come, or change their role:
+            ``sillar.primary_changed`` and the other kinds of :class:`TopologyEvent`.
 
     Attributes:
         config: the configuration.
@@ -46,6 +60,7 @@ class DatabaseManager:
         pools: the source of connections of each database by name.
         health_monitor: checks them.
         monitor: metrics and health together.
+        credentials: who logs in, where ``secrets`` were given.
     """
 
     def __init__(
@@ -54,20 +69,24 @@ class DatabaseManager:
         *,
         interceptors: Iterable[Interceptor] = (),
         observers: Iterable[Observer] = (),
-        secrets: SecretsManager | None = None,
+        secrets: SecretsManager | DatabaseCredentialManager | None = None,
         metrics_sink: MetricsSink | None = None,
+        events: EventPublisher | None = None,
     ) -> None:
         self.config = config
+        self._events = events
         self.connections: dict[str, DatabaseConnection] = {}
         self.pools: dict[str, ConnectionSource] = {}
         self.health_monitor = DatabaseHealthMonitor()
         self.monitor = DatabaseMonitor(MetricsRegistry(metrics_sink), self.health_monitor)
-        self._secrets = secrets
+        self.credentials = None if secrets is None else DatabaseCredentialManager.around(secrets)
+        self._owns_credentials = self.credentials is not secrets
+        self._attachments: list[CredentialAttachment] = []
         self._executors: dict[str, Executor] = {}
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._observers = self._all_observers(observers)
-        self._interceptors: list[Interceptor] = [Retry(), *interceptors]
+        self._interceptors: list[Interceptor] = [*interceptors]
         if self._observers:
             self._interceptors.append(Observe(self._observers))
 
@@ -140,13 +159,20 @@ class DatabaseManager:
 
     # --- handing out ------------------------------------------------------------------------------------------------
 
-    def session(self, name: str | None = None, *, autobegin: bool = False) -> DatabaseSession:
+    def session(
+        self, name: str | None = None, *, autobegin: bool = False, consistency: Consistency | None = None
+    ) -> DatabaseSession:
         """A session for ``async with``; None is the default database. Nothing is leased yet.
+
+        Args:
+            name: configured name of the database.
+            autobegin: the first statement begins a transaction.
+            consistency: how fresh reads have to be where there are replicas; None is the database's default.
 
         Raises:
             UsageError: unknown name, not open, another event loop.
         """
-        return DatabaseSession(self.executor(name), autobegin=autobegin)
+        return DatabaseSession(self.executor(name), autobegin=autobegin, consistency=consistency)
 
     def executor(self, name: str | None = None) -> Executor:
         """The path of one database (None: the default one): what an ORM integration, or one of your own, is built on.
@@ -210,37 +236,60 @@ class DatabaseManager:
     def _built(self, name: str) -> Executor:
         config = self.config.connection(name)
         adapter = open_adapter(config)
-        if config.credentials.password_secret is not None:
-            adapter.current_credentials = partial(resolve_credentials, config.credentials, self._secrets)
-        source = adapter.own_source()
-        if source is None:
-            assert config.pool is not None  # decided by config.connection
-            source = ConnectionPool(config.pool, adapter, name=name, open_connection=self._opener(adapter, config))
+        credentials = self.credentials
+        if credentials is not None and not (config.addresses and credentials.serves(name, config.credentials)):
+            credentials = None
+        if credentials is not None:
+            adapter.current_credentials = partial(credentials.get_credentials, name)
+            adapter.other_credentials = partial(other_credentials, credentials, name)
+        else:
+            adapter.current_credentials = partial(resolve_credentials, config.credentials, None)
+        source = adapter.own_source(name) or self._pool(name, config, adapter, credentials)
+        if credentials is not None:
+            self._attachments.append(credentials.attach(name, config.credentials, partial(_renew, source)))
+        if isinstance(source, RoutedPool) and self._events is not None:
+            source.topology.listeners.append(self._publish)
+        elif self._events is not None and (listeners := getattr(source, "listeners", None)) is not None:
+            listeners.append(lambda *change: self._publish(TopologyEvent(name, *change)))
         self.pools[name] = source
         self.health_monitor.sources[name] = source
-        executor = Executor(name, adapter, source, self._interceptors, self._observers)
+        interceptors = [Retry(config.retry, read_only=config.read_only), *self._interceptors]
+        executor = Executor(name, adapter, source, interceptors, self._observers)
         executor.load_slow_lane = _slow_lane
         return executor
 
-    def _opener(
-        self, adapter: DatabaseAdapter, config: DatabaseConnectionConfig
-    ) -> Callable[[], Awaitable[DriverConnection[Any]]]:
-        """Opens connections with the credentials of that moment."""
-        if config.credentials.password_secret is None:
-            return adapter.open_connection
+    def _pool(
+        self,
+        name: str,
+        config: DatabaseConnectionConfig,
+        adapter: DatabaseAdapter,
+        credentials: DatabaseCredentialManager | None,
+    ) -> ConnectionSource:
+        """A pool of one node, or one for each of several."""
+        assert config.pool is not None  # decided by config.connection
+        connect = _opener(name, adapter, credentials)
+        if len(config.addresses) == 1 and config.topology.discovery == "none":
+            return ConnectionPool(config.pool, adapter, name=name, open_connection=connect)
+        return RoutedPool(name, config, adapter, connect)
 
-        async def open_with_secret() -> DriverConnection[Any]:
-            credentials: DatabaseCredentials = await resolve_credentials(config.credentials, self._secrets)
-            return await adapter.open_connection(credentials)
+    def _publish(self, event: TopologyEvent) -> None:
+        self._later(self._published(event))
 
-        return open_with_secret
+    async def _published(self, event: TopologyEvent) -> None:
+        assert self._events is not None  # else nobody listens
+        payload = {"database": event.database, "node": event.node, "detail": event.detail}
+        try:
+            await self._events.publish(f"sillar.{event.kind}", payload)
+        except Exception as error:  # of the host application; the event is in the log in any case
+            _log.error("an event could not be published", kind=event.kind, error=type(error).__name__)
 
     async def _opened(self, executor: Executor) -> None:
         executor.bind_to_loop()
-        await executor.source.open()
-        connection = executor.source.try_acquire()
-        if connection is None and executor.source.stats().idle:  # it has to be validated first
-            connection = await executor.source.acquire_connection()
+        source = executor.source
+        await source.open()
+        connection = source.try_acquire()
+        if connection is None and (source.can_serve() if isinstance(source, RoutedPool) else source.stats().idle):
+            connection = await source.acquire_connection()  # it has to be opened, or validated, first
         if connection is None:  # the server is down and the configuration says to wait for it
             self._later(self._probe_when_up(executor))
             return
@@ -296,6 +345,15 @@ class DatabaseManager:
             self.connections.clear()
             self.health_monitor.forget()
             self.pools.clear()
+            await self._leave_credentials()
+
+    async def _leave_credentials(self) -> None:
+        """After the pools: leases of credentials are revoked when nobody is logged in with them any more."""
+        attachments, self._attachments = self._attachments, []
+        for attachment in attachments:
+            await attachment.detach()
+        if self.credentials is not None and self._owns_credentials:
+            await self.credentials.close()
 
     async def _close_one(self, executor: Executor, drain_seconds: float | None) -> None:
         try:
@@ -344,6 +402,29 @@ class DatabaseManager:
 
     def __repr__(self) -> str:
         return f"<DatabaseManager of {', '.join(sorted(self.config.databases))}, {'open' if self._open else 'closed'}>"
+
+
+def _opener(
+    name: str, adapter: DatabaseAdapter, credentials: DatabaseCredentialManager | None
+) -> Callable[..., Awaitable[DriverConnection[Any]]]:
+    """Opens connections, to a node if one is given, with the credentials of that moment."""
+
+    async def open_connection(address: NodeAddress | None = None) -> DriverConnection[Any]:
+        async def log_in(given: DatabaseCredentials) -> DriverConnection[Any]:
+            return await adapter.open_connection(given, address)
+
+        if credentials is None:
+            return await log_in(await adapter.current_credentials())
+        return await open_with_credentials(credentials, name, log_in)
+
+    return open_connection
+
+
+def _renew(source: Any, reason: str) -> None:
+    """Have connections with outdated credentials replaced when they are free."""
+    pools = [node.pool for node in source.topology] if isinstance(source, RoutedPool) else [source]
+    for pool in pools:
+        pool.clear(reason)
 
 
 def _slow_lane() -> Any:

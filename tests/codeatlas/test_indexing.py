@@ -214,6 +214,7 @@ async def check_resumed(store: AtlasStore, root: Path) -> None:
         assert getattr(after, name) == getattr(expected, name)
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "mongodb"])  # each kind of store: who is interrupted asks no engine
 async def test_ctrl_c_loses_nothing_recorded_and_a_rerun_resumes(
     store: AtlasStore, database_url: str, large_tree: Path
 ) -> None:

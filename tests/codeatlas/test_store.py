@@ -11,7 +11,7 @@ import pytest
 from codeatlas.analysis import ANALYSER_VERSION, analyse
 from codeatlas.discovery import KnownFile
 from codeatlas.records import FileRecord, FileTouch, Project, Repository, Run
-from codeatlas.store import SCHEMA_VERSION, AtlasStore, RunInProgressError, SchemaVersionError
+from codeatlas.store import AtlasStore, RunInProgressError, SchemaVersionError
 from codeatlas.stores import store_for
 from codeatlas.worker import unread_analysis
 from sillar import Capability, DatabaseManager
@@ -87,23 +87,23 @@ async def test_the_schema_is_opened_as_often_as_one_likes(store: AtlasStore, man
     assert await store.projects() == [project]
 
 
-async def test_processes_may_open_the_schema_at_once(database_url: str) -> None:
+async def test_processes_may_open_the_schema_at_once(new_url: str) -> None:
     async def open_once() -> None:
-        async with DatabaseManager.from_url(database_url) as manager:
+        async with DatabaseManager.from_url(new_url) as manager:
             await store_for(manager).open_schema()
 
     await open_once()
     await asyncio.gather(*(open_once() for _ in range(3)))
 
 
-async def test_a_schema_of_another_version_is_refused(store: AtlasStore, manager: DatabaseManager) -> None:
-    async with manager.session() as session:
+async def test_a_database_of_a_newer_release_is_refused(new_store: AtlasStore, new_manager: DatabaseManager) -> None:
+    async with new_manager.session() as session:
         if session.capabilities.has(Capability.SQL):
-            await session.execute("UPDATE atlas_schema SET version = :new", {"new": SCHEMA_VERSION + 1})
+            await session.execute("UPDATE alembic_version SET version_num = 'r9999'")
         else:
-            await session.documents("atlas_schema").update_one({}, {"$set": {"version": SCHEMA_VERSION + 1}})
-    with pytest.raises(SchemaVersionError, match="give another database"):
-        await store.open_schema()
+            await session.documents("_migrations").update_many({}, {"$set": {"heads": ["r9999"]}})
+    with pytest.raises(SchemaVersionError, match="r9999, which this program does not know"):
+        await new_store.open_schema()
 
 
 async def test_projects_and_repositories_are_made_once(store: AtlasStore) -> None:

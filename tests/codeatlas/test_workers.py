@@ -157,7 +157,7 @@ asyncio.run(main())
     assert children
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=60)
     assert alive == []
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from sillar.config import (
+    BreakerConfig,
     ConnectionPoolConfig,
     DatabaseConfig,
     DatabaseConnectionConfig,
@@ -22,14 +23,17 @@ from sillar.config import (
     DatabaseSecurityConfig,
     EngineOptions,
     MigrationConfig,
+    MigrationPolicy,
     MongoDBConfig,
     MongoDBOptions,
     MySQLOptions,
     NodeConfig,
     PostgreSQLConfig,
     PostgreSQLOptions,
+    RetryConfig,
     SQLiteOptions,
     SSLConfig,
+    TopologyConfig,
     load_config,
 )
 from sillar.config.url_parameters import PARAMETERS, REFUSED
@@ -42,12 +46,16 @@ MODELS: list[type[BaseModel]] = [
     DatabaseCredentials,
     SSLConfig,
     ConnectionPoolConfig,
+    BreakerConfig,
+    TopologyConfig,
+    RetryConfig,
     PostgreSQLOptions,
     MySQLOptions,
     MongoDBOptions,
     SQLiteOptions,
     DatabaseSecurityConfig,
     MigrationConfig,
+    MigrationPolicy,
 ]
 SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 

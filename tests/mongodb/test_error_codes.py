@@ -36,7 +36,7 @@ def refused(code: int, message: str = "no", **fields: Any) -> driver.OperationFa
         (11600, errors.ConnectionLostError),
         (9001, errors.ConnectionLostError),
         (10107, errors.ReadOnlyError),
-        (189, errors.ReadOnlyError),
+        (189, errors.ConnectionLostError),
         (40415, errors.StatementSyntaxError),
         (17280, errors.UnknownStatementError),
     ],

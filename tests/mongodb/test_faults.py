@@ -201,7 +201,11 @@ async def test_a_reset_inside_a_transaction(
 async def test_a_commit_whose_reply_is_lost(
     mongodb: MongoDBServer, proxy: FaultProxy, open_manager: OpenManager
 ) -> None:
-    manager = await open_manager(url=behind(proxy, mongodb), options={"server_selection_timeout": 0.5})
+    manager = await open_manager(
+        url=behind(proxy, mongodb),
+        options={"server_selection_timeout": 0.5},
+        database={"retry": {"resolution_timeout": 0.5}},
+    )
     session = manager.session()
     collection = session.documents("commits")
     await collection.drop()

@@ -103,7 +103,7 @@ async def test_an_error_ends_the_transaction(session: DatabaseSession, stones: D
 async def test_what_mongodb_has_not_is_refused_before_anything_is_sent(
     session: DatabaseSession, stones: DocumentCollection
 ) -> None:
-    for options in ({"isolation": Isolation.SERIALIZABLE}, {"read_only": True}, {"settings": [("a", "b")]}):
+    for options in ({"isolation": Isolation.SERIALIZABLE}, {"settings": [("a", "b")]}):
         with pytest.raises(UnsupportedCapabilityError):
             session.transaction(**options)  # type: ignore[arg-type]
     async with session.transaction():

@@ -281,8 +281,8 @@ async def test_a_storm_of_long_statements_needs_few_side_connections(
     assert max(sessions_seen) <= sessions_before + 4, "few side connections at once, closing ones included"
     await asyncio.wait(tasks)
     assert isinstance(pool.adapter, MySQLAdapter)
-    assert pool.adapter._killer is not None
-    assert pool.adapter._killer.handshakes <= 8
+    (killer,) = pool.adapter._killers.values()
+    assert killer.handshakes <= 8
     async with asyncio.timeout(5):
         while pool.stats().restoring:
             await asyncio.sleep(0.02)

@@ -106,6 +106,15 @@ async def test_prometheus_reads_the_same_figures(manager: DatabaseManager) -> No
     assert families["sillar_pool_open"].samples[0].value >= 1
     assert families["sillar_pool_connections_max"].samples[0].value == 10
     assert families["sillar_pool_opened"].samples[0].value >= 1
+    assert {s.labels["state"]: s.value for s in families["sillar_pool_breaker_state"].samples} == {
+        "closed": 1,
+        "open": 0,
+        "half_open": 0,
+        "forced_open": 0,
+        "disabled": 0,
+    }
+    assert families["sillar_pool_breaker_openings"].samples[0].value == 0
+    assert families["sillar_pool_shed"].samples[0].value == 0
 
 
 async def test_logs_carry_the_correlation_id_and_the_fingerprint_and_never_a_value(

@@ -59,7 +59,7 @@ async def test_a_bulk_insert_that_lost_its_rows_is_not_repeated_without_them(
     async with observer.transaction():
         await observer.execute(f"LOCK TABLE {table}")
         waiting = asyncio.create_task(manager.session().bulk_insert(table, ["id", "name"], rows_of(1000)))
-        await asyncio.sleep(0.4)
+        await asyncio.wait((waiting,), timeout=10)  # it is tried several times
     with pytest.raises(LockTimeoutError):
         await waiting
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sillar.testing.servers import InstallError, inventory
+from sillar.testing.servers import InstallError, installation, inventory
 from sillar.testing.servers import installer as module
 from sillar.testing.servers.tree import MYSQL, POSTGRESQL18, RUNTIME_PACKAGES, Tree, servers_folder
 
@@ -84,8 +84,10 @@ def test_folder_of_the_trees(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 @pytest.mark.asyncio
 async def test_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     entries = {entry.name: entry for entry in await inventory()}
-    assert list(entries) == ["postgresql", "postgresql18", "mariadb", "mysql", "redis", "mongodb"]
-    assert not any(entries[name].is_missing for name in ("postgresql", "postgresql18", "mariadb", "redis", "mongodb"))
+    required = ["postgresql", "postgresql18", "mariadb", "redis", "mongodb", "pgbouncer"]
+    required += ["patroni", "galera", "redis_sentinel"]
+    assert sorted(entries) == sorted([*required, "mysql"])
+    assert not any(entries[name].is_missing for name in required)
     assert str(entries["postgresql18"].version).startswith("18.")
     assert entries["mongodb"].is_stand_in == ("stand-in" in str(entries["mongodb"].version))
 
@@ -95,3 +97,18 @@ async def test_inventory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert changed["redis"].is_missing
     assert "does not answer" in changed["redis"].how_found
     assert changed["postgresql"] == entries["postgresql"]
+
+
+@pytest.mark.asyncio
+async def test_a_cluster_lacks_what_one_of_its_parts_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clusters = ("pgbouncer", "patroni", "galera", "redis_sentinel")
+    monkeypatch.setattr(installation, "GALERA_LIBRARIES", (tmp_path / "libgalera_smm.so",))
+    entries = {entry.name: entry for entry in await inventory()}
+    assert [name for name in clusters if entries[name].is_missing] == ["galera"]
+    assert "servers install" in entries["galera"].how_found
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(installation, "SYSTEM_FOLDERS", ())
+    entries = {entry.name: entry for entry in await inventory()}
+    assert all(entries[name].is_missing for name in clusters)
+    assert "rsync" in entries["galera"].how_found
+    assert "Patroni is not on this machine" in entries["patroni"].how_found

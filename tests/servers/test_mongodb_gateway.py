@@ -13,13 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import bson
 import pytest
-import pytest_asyncio
 from bson import Binary, Decimal128, Int64, ObjectId
-from pymongo import AsyncMongoClient, InsertOne, ReturnDocument, UpdateOne, WriteConcern
-from pymongo.asynchronous.database import AsyncDatabase
+from pymongo import InsertOne, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -35,9 +32,9 @@ from pymongo.errors import (
 
 from sillar.testing.faults import Direction, FaultProxy
 from sillar.testing.servers.certificates import CertificateAuthority, ServerCertificate
-from sillar.testing.servers.mongodb import DocumentDBServer
 from sillar.testing.servers.mongodb_gateway.gateway import Gateway, GatewayOptions
-from sillar.testing.servers.port import PortReservation
+
+from .conftest import Client, Database, Document, connect, until
 
 # The stand-in that the other tests use is the same gateway, started as a process: here it is asked for to be counted.
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("mongodb")]
@@ -47,41 +44,6 @@ sockets_forgotten = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-Document = dict[str, Any]
-Database = AsyncDatabase[Document]
-Client = AsyncMongoClient[Document]
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def documents() -> AsyncIterator[DocumentDBServer]:
-    async with DocumentDBServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def options(documents: DocumentDBServer) -> AsyncIterator[GatewayOptions]:
-    """Options for a second gateway, with a port that nobody else uses."""
-    reservation = PortReservation()
-    yield GatewayOptions(
-        port=reservation.port,
-        postgresql_port=documents.port,
-        postgresql_user=documents.superuser,
-        postgresql_password=documents.superuser_password,
-    )
-    reservation.release()
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def gateway(options: GatewayOptions) -> AsyncIterator[Gateway]:
-    reservation = PortReservation()
-    async with Gateway(replace(options, port=reservation.port)) as gateway:
-        yield gateway
-    reservation.release()
-
-
-def connect(gateway: Gateway, **keywords: Any) -> Client:
-    return AsyncMongoClient(f"mongodb://{gateway.options.announced}", serverSelectionTimeoutMS=3000, **keywords)
-
 
 @pytest.fixture(autouse=True)
 def sockets_collected() -> Iterator[None]:
@@ -90,40 +52,6 @@ def sockets_collected() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def client(gateway: Gateway) -> AsyncIterator[Client]:
-    async with connect(gateway) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(client: Client) -> AsyncIterator[Database]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    yield client[name]
-    # Only after a failed test does something still hold the collections.
-    await client.admin.command("killAllSessions", [])
-    await asyncio.wait_for(client.drop_database(name), 20)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def backend(options: GatewayOptions) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(
-        host=options.postgresql_host,
-        port=options.postgresql_port,
-        user=options.postgresql_user,
-        password=options.postgresql_password,
-        database=options.postgresql_database,
-    )
-    yield connection
-    await connection.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 def running_on(backend: Any) -> Callable[[], Awaitable[int]]:
@@ -693,7 +621,7 @@ async def gateway_with(options: GatewayOptions, **changes: Any) -> AsyncIterator
 
 async def test_authentication(options: GatewayOptions) -> None:
     async with gateway_with(options, user="ann", password="pässword,=") as gateway:
-        assert "pässword" not in repr(gateway.options) + repr(gateway.credentials)
+        assert "pässword" not in repr(gateway.options) + repr(gateway.users)
         async with connect(gateway, username="ann", password="pässword,=") as client:
             assert await client.admin.list_collection_names() is not None
             status = await client.admin.command("connectionStatus")

@@ -60,6 +60,11 @@ Workers = Annotated[int, typer.Option("--workers", min=1, max=256, help="Process
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what the database layer logs.")]
 
 
+Upgrade = Annotated[
+    bool, typer.Option("--upgrade", envvar="CODEATLAS_UPGRADE", help="Migrate a database of an older release first.")
+]
+
+
 class RefusedError(Exception):
     """What was asked cannot be done; the message is for the person at the keyboard."""
 
@@ -70,6 +75,7 @@ def index_command(
     database: Database = DATABASE_DEFAULT,
     project: Annotated[str | None, typer.Option("--project", help="Name; the folder's name if not given.")] = None,
     workers: Workers = WORKERS_DEFAULT,
+    upgrade: Upgrade = False,
     verbose: Verbose = False,
 ) -> None:
     """Analyse a tree of Python files and store what is found. Again: only what changed."""
@@ -77,7 +83,7 @@ def index_command(
     async def work() -> None:
         async with _opened(database) as manager:
             store = store_for(manager)
-            await store.open_schema()
+            await store.open_schema(upgrade=upgrade)
             await _index(store, path, project or path.resolve().name or "root", workers)
 
     _run(work, verbose)
@@ -85,14 +91,33 @@ def index_command(
 
 @app.command()
 def serve(
-    database: Database = DATABASE_DEFAULT, host: Host = "127.0.0.1", port: Port = PORT_DEFAULT, verbose: Verbose = False
+    database: Database = DATABASE_DEFAULT,
+    host: Host = "127.0.0.1",
+    port: Port = PORT_DEFAULT,
+    upgrade: Upgrade = False,
+    verbose: Verbose = False,
 ) -> None:
     """Serve the JSON API and the page over what is stored."""
 
     async def work() -> None:
         with _listening(host, port) as listener:
             async with _opened(database) as manager:
-                await _serve(manager, listener)
+                await _serve(manager, listener, upgrade)
+
+    _run(work, verbose)
+
+
+@app.command()
+def upgrade(database: Database = DATABASE_DEFAULT, verbose: Verbose = False) -> None:
+    """Bring the database to what this release needs: create its tables, or migrate those of an older release."""
+
+    async def work() -> None:
+        async with _opened(database) as manager:
+            from codeatlas.history import migrations_of
+
+            await store_for(manager).open_schema(upgrade=True)
+            current = ", ".join(await migrations_of(manager).current())
+            _OUT.print(f"The database is at {current}.", highlight=False)
 
     _run(work, verbose)
 
@@ -106,6 +131,7 @@ def demo(
         Path | None, typer.Option("--source", help="Tree to analyse; this Python's standard library if not given.")
     ] = None,
     workers: Workers = WORKERS_DEFAULT,
+    upgrade: Upgrade = False,
     verbose: Verbose = False,
 ) -> None:
     """Index a tree, then serve it."""
@@ -116,9 +142,9 @@ def demo(
         with _listening(host, port) as listener:  # first of all: a port that is taken should not cost an indexing run
             async with _opened(database) as manager:
                 store = store_for(manager)
-                await store.open_schema()
+                await store.open_schema(upgrade=upgrade)
                 await _index(store, tree, project, workers)
-                await _serve(manager, listener)
+                await _serve(manager, listener, upgrade)
 
     _run(work, verbose)
 
@@ -224,10 +250,10 @@ def _tell(done: Indexed, project: str) -> None:
         _OUT.print(f"  and {len(done.skipped) - 10:,} more were skipped", highlight=False)
 
 
-async def _serve(manager: DatabaseManager, listener: socket.socket) -> None:
+async def _serve(manager: DatabaseManager, listener: socket.socket, upgrade: bool) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    application = create_app(manager, opens_manager=False)
+    application = create_app(manager, opens_manager=False, upgrade=upgrade)
     server = _Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=5))
     _OUT.print(f"Serving on http://{shown}:{port} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
     await server.serve(sockets=[listener])

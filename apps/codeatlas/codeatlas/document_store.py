@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from codeatlas.discovery import KnownFile
 from codeatlas.document_reading import DocumentReading
-from codeatlas.pipelines import INDEXES
 from codeatlas.queries import LIST_SIZE_MAX
 from codeatlas.records import (
     FileRecord,
@@ -29,7 +28,7 @@ from codeatlas.rows import (
     REVISION_COLUMNS,
     Batch,
 )
-from codeatlas.store import SCHEMA_VERSION, RunInProgressError, SchemaVersionError
+from codeatlas.store import RunInProgressError
 from codeatlas.terms import WEIGHT_NAME, WEIGHT_PART
 from sillar import DatabaseSession
 from sillar.errors import IntegrityError, TransientStatementError
@@ -47,20 +46,13 @@ class DocumentStore(DocumentReading):
 
     # --- schema -----------------------------------------------------------------------------------------------------
 
-    async def open_schema(self) -> None:
+    async def open_schema(self, *, upgrade: bool = False) -> None:
         async with self._session() as session:
-            for collection, name, keys, unique in INDEXES:
-                await session.documents(collection).create_index(list(keys), unique=unique, name=name)
-            schema = session.documents("atlas_schema")
-            with suppress(IntegrityError):  # it is there already
-                await schema.update_one({"_id": "schema"}, {"$setOnInsert": {"version": SCHEMA_VERSION}}, upsert=True)
-            found = await schema.find_one({"_id": "schema"})
-        version = None if found is None else found["version"]
-        if version != SCHEMA_VERSION:
-            raise SchemaVersionError(
-                f"the database has schema {version}, this program needs {SCHEMA_VERSION}; give another database and"
-                " index again"
-            )
+            release = await session.documents("atlas_schema").find_one({"_id": "schema"})
+        # Not before: Alembic takes a while to import.
+        from codeatlas.history import bring_up_to_date
+
+        await bring_up_to_date(self._manager, self._database, upgrade=upgrade, is_older_release=release is not None)
 
     # --- recording --------------------------------------------------------------------------------------------------
 

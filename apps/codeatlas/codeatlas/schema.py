@@ -1,4 +1,4 @@
-"""The tables of a store: for the queries of every engine, and as DDL for every SQL engine.
+"""The tables of a store: for the queries of every engine, and for its migrations (``migrations/sql``).
 
 Rows carry ``project_id`` even where ``file_id`` implies it: the lists of a project are then read from one index, in
 order. Text that is compared by range is ordered by code point on every engine.
@@ -24,9 +24,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeDecorator
 
 from codeatlas.analysis import MESSAGE_LENGTH_MAX, NAME_LENGTH_MAX
@@ -39,11 +38,6 @@ PACKAGE_LENGTH_MAX = 300
 SEARCH_NAME_LENGTH_MAX = 100
 
 METADATA = MetaData()
-_DIALECTS: dict[str, Dialect] = {
-    "sqlite": sqlite.dialect(),
-    "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]
-    "mysql": mysql.dialect(),
-}
 # SQLite's own key is an INTEGER; clustered tables need none.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -240,31 +234,3 @@ TERMS = _table(
     Index("atlas_terms_search", "project_id", "kind", "term", "file_id", "weight"),
     clustered=True,
 )
-
-
-def table_statements(engine: str) -> list[str]:
-    """``CREATE TABLE IF NOT EXISTS`` for all tables, in an order that foreign keys allow."""
-    dialect = _DIALECTS[engine]
-    return [
-        str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip() for table in METADATA.sorted_tables
-    ]
-
-
-def index_statements(engine: str) -> dict[str, str]:
-    """``CREATE INDEX`` by name of the index; without IF NOT EXISTS, which not every engine has."""
-    dialect = _DIALECTS[engine]
-    return {
-        str(index.name): str(CreateIndex(index).compile(dialect=dialect))
-        for table in METADATA.sorted_tables
-        for index in sorted(table.indexes, key=lambda index: str(index.name))
-    }
-
-
-def index_names_query(engine: str) -> str:
-    """The names of the indexes that exist already."""
-    return {
-        "sqlite": "SELECT name AS name FROM sqlite_master WHERE type = 'index' AND tbl_name LIKE 'atlas%'",
-        "postgresql": "SELECT indexname AS name FROM pg_indexes WHERE schemaname = current_schema()",
-        "mysql": "SELECT DISTINCT index_name AS name FROM information_schema.statistics"
-        " WHERE table_schema = DATABASE() AND table_name LIKE 'atlas%'",
-    }[engine]

@@ -18,13 +18,10 @@ from codeatlas.records import (
     Run,
 )
 from codeatlas.rows import CONTENT_COLUMNS, FILE_COLUMNS, REVISION_COLUMNS, Batch
-from codeatlas.schema import index_names_query, index_statements, table_statements
 from codeatlas.sql_reading import SqlReading
-from codeatlas.store import SCHEMA_VERSION, RunInProgressError, SchemaVersionError
+from codeatlas.store import SCHEMA_HEAD, RunInProgressError
 from sillar import DatabaseManager, DatabaseSession
-from sillar.errors import DatabaseError, IntegrityError
-
-_SEQUENCES = ("projects", "repositories", "analyses", "files")
+from sillar.errors import IntegrityError, StatementSyntaxError
 
 
 class SqlStore(SqlReading):
@@ -41,39 +38,23 @@ class SqlStore(SqlReading):
 
     # --- schema -----------------------------------------------------------------------------------------------------
 
-    async def open_schema(self) -> None:
+    async def open_schema(self, *, upgrade: bool = False) -> None:
         async with self._session() as session:
-            for statement in table_statements(self._engine):
-                await session.execute(statement)
-            existing = {row["name"] for row in await session.fetch_all(index_names_query(self._engine))}
-            for name, statement in index_statements(self._engine).items():
-                if name not in existing:
-                    await self._create_index(session, name, statement)
-            for name in _SEQUENCES:
-                await self._insert_once(session, "atlas_sequences", {"name": name, "next_value": 1})
-            versions = [row["version"] for row in await session.fetch_all("SELECT version FROM atlas_schema")]
-            if not versions:
-                await self._insert_once(session, "atlas_schema", {"version": SCHEMA_VERSION})
-            elif versions != [SCHEMA_VERSION]:
-                raise SchemaVersionError(
-                    f"the database has schema {versions}, this program needs {SCHEMA_VERSION}; give another database"
-                    " and index again"
-                )
+            if await self._version(session, "SELECT version_num AS version FROM alembic_version") == SCHEMA_HEAD:
+                return
+            release = await self._version(session, "SELECT version AS version FROM atlas_schema")
+        # Not before: Alembic takes a while to import, and mostly there is nothing to do.
+        from codeatlas.history import bring_up_to_date
 
-    async def _create_index(self, session: DatabaseSession, name: str, statement: str) -> None:
+        await bring_up_to_date(self._manager, self._database, upgrade=upgrade, is_older_release=release is not None)
+
+    async def _version(self, session: DatabaseSession, query: str) -> Any:
+        """The version in a table that may not be there."""
         try:
-            await session.execute(statement)
-        except DatabaseError:
-            # Another process may have been faster; anything else is an error.
-            if name not in {row["name"] for row in await session.fetch_all(index_names_query(self._engine))}:
-                raise
-
-    async def _insert_once(self, session: DatabaseSession, table: str, row: dict[str, Any]) -> None:
-        """Insert a row unless its key is there. The key is the first column."""
-        key = next(iter(row))
-        if await session.fetch_one(changes.by_key(table, key), {"key": row[key]}) is None:
-            with suppress(IntegrityError):  # another process was faster
-                await session.execute(changes.insert(table, list(row)), row)
+            row = await session.fetch_one(query)
+        except StatementSyntaxError:
+            return None
+        return None if row is None else row["version"]
 
     # --- recording --------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from codeatlas.records import (
     TrendPoint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_HEAD = "r0001"
 
 
 class SchemaVersionError(RuntimeError):
@@ -49,11 +49,14 @@ class AtlasStore(Protocol):
     Every verb raises the errors of :mod:`sillar.errors`.
     """
 
-    async def open_schema(self) -> None:
-        """Create what is missing.
+    async def open_schema(self, *, upgrade: bool = False) -> None:
+        """Create the schema in an empty database; migrate one that is behind, if told to.
+
+        Args:
+            upgrade: whether it is told to.
 
         Raises:
-            SchemaVersionError: the database holds a schema of another version.
+            SchemaVersionError: the database is behind, or at a version that this program does not know.
         """
         ...
 

@@ -41,18 +41,19 @@ After = Annotated[str | None, Query(max_length=600, pattern=_NO_NUL, description
 Search = Annotated[str | None, Query(min_length=1, max_length=200, pattern=_NO_NUL)]
 
 
-def create_app(manager: DatabaseManager, *, opens_manager: bool = True) -> FastAPI:
+def create_app(manager: DatabaseManager, *, opens_manager: bool = True, upgrade: bool = False) -> FastAPI:
     """The application over the default database of ``manager``.
 
     Args:
-        manager: its databases; the schema is created on start.
+        manager: its databases; the schema is created on start, where there is none.
         opens_manager: open and close it with the application; False if the caller does.
+        upgrade: migrate a database that is behind, on start. Of many instances that start at once, one does.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = store_for(manager)
-        await store.open_schema()
+        await store.open_schema(upgrade=upgrade)
         app.state.store = store
         yield
 

@@ -1,5 +1,6 @@
 """Configuration: frozen models, and the sources they are read from."""
 
+from sillar.config.breaker import BreakerConfig
 from sillar.config.connection import (
     DatabaseConnectionConfig,
     DatabaseCredentials,
@@ -11,7 +12,7 @@ from sillar.config.connection import (
     PostgreSQLConfig,
     SQLiteConfig,
 )
-from sillar.config.database import DatabaseConfig, DatabaseSecurityConfig, MigrationConfig, Profile
+from sillar.config.database import DatabaseConfig, DatabaseSecurityConfig, MigrationConfig, MigrationPolicy, Profile
 from sillar.config.host import EventPublisher, MetricsSink, SecretsManager
 from sillar.config.load import load_config
 from sillar.config.options import (
@@ -23,9 +24,12 @@ from sillar.config.options import (
     SQLiteOptions,
 )
 from sillar.config.pool import ConnectionPoolConfig
+from sillar.config.retry import RetryConfig
 from sillar.config.tls import SSLConfig, SSLMode, TLSVersion, default_ssl_mode, is_on_this_machine, ssl_context
+from sillar.config.topology import TopologyConfig
 
 __all__ = [
+    "BreakerConfig",
     "ConnectionPoolConfig",
     "DatabaseConfig",
     "DatabaseConnectionConfig",
@@ -36,6 +40,7 @@ __all__ = [
     "EventPublisher",
     "MetricsSink",
     "MigrationConfig",
+    "MigrationPolicy",
     "MongoDBConfig",
     "MongoDBOptions",
     "MySQLConfig",
@@ -46,12 +51,14 @@ __all__ = [
     "PostgreSQLConfig",
     "PostgreSQLOptions",
     "Profile",
+    "RetryConfig",
     "SQLiteConfig",
     "SQLiteOptions",
     "SSLConfig",
     "SSLMode",
     "SecretsManager",
     "TLSVersion",
+    "TopologyConfig",
     "default_ssl_mode",
     "is_on_this_machine",
     "load_config",

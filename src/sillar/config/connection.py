@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,7 +28,9 @@ from sillar.config.options import (
     SQLiteOptions,
 )
 from sillar.config.pool import ConnectionPoolConfig
+from sillar.config.retry import RetryConfig
 from sillar.config.tls import SSLConfig, is_on_this_machine
+from sillar.config.topology import TopologyConfig
 
 NodeRole = Literal["primary", "replica", "auto"]
 
@@ -63,7 +65,13 @@ class NodeConfig(ConfigurationModel, frozen=True):
     """TCP port; None: the connection's ``port``."""
 
     role: NodeRole = "auto"
-    """What the server is meant to be; ``auto``: whatever the server itself says."""
+    """What the server is meant to be, as a hint for people: what counts is what the server itself says."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Share of the reads that it gets with ``load_balancing = weighted``, in proportion to the others'."""
+
+    zone: str | None = Field(default=None, min_length=1)
+    """Where it runs, for ``load_balancing = zone``."""
 
     @field_validator("host")
     @classmethod
@@ -73,11 +81,16 @@ class NodeConfig(ConfigurationModel, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """Where one node listens: ``host`` is a name, an address, or the absolute path of a Unix socket."""
+    """Where one node listens: ``host`` is a name, an address, or the absolute path of a Unix socket.
+
+    Two addresses are equal when they lead to the same place, whatever else is said of it.
+    """
 
     host: str
     port: int
-    role: NodeRole = "auto"
+    role: NodeRole = field(default="auto", compare=False)
+    weight: float = field(default=1.0, compare=False)
+    zone: str | None = field(default=None, compare=False)
 
     @property
     def is_unix_socket(self) -> bool:
@@ -134,6 +147,12 @@ class DatabaseConnectionConfig(ConfigurationModel, frozen=True):
     pool: ConnectionPoolConfig | None = None
     """Limits of this database's pools; what is not set here is as in ``connection_pools``."""
 
+    topology: TopologyConfig = TopologyConfig()
+    """How several nodes are used."""
+
+    retry: RetryConfig = RetryConfig()
+    """How often, and after which pauses, statements and transactions are run again."""
+
     read_only: bool = False
     """Refuse writes: sessions are opened read-only."""
 
@@ -189,7 +208,9 @@ class DatabaseConnectionConfig(ConfigurationModel, frozen=True):
         first: tuple[NodeAddress, ...] = ()
         if self.host is not None:
             first = (NodeAddress(self.host, self.port, "primary" if self.nodes else "auto"),)
-        return first + tuple(NodeAddress(node.host, node.port or self.port, node.role) for node in self.nodes)
+        return first + tuple(
+            NodeAddress(node.host, node.port or self.port, node.role, node.weight, node.zone) for node in self.nodes
+        )
 
     @property
     def is_on_this_machine(self) -> bool:

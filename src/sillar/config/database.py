@@ -22,14 +22,79 @@ Profile = Literal["dev", "test", "staging", "prod"]
 _PASSWORDLESS_MECHANISMS = ("MONGODB-X509", "MONGODB-AWS", "GSSAPI", "MONGODB-OIDC")
 
 
+class MigrationPolicy(ConfigurationModel, frozen=True):
+    """What migrations may do in one environment."""
+
+    allow_downgrade: bool = True
+    """Whether anything may be undone there."""
+
+    lint: Literal["off", "warn", "error"] = "warn"
+    """What findings of the safety lint do to an upgrade: nothing, a warning each, or refuse it."""
+
+    approvals: Path | None = None
+    """A file that names the revisions that may run, one in each line, with who approved; None: all may."""
+
+
 class MigrationConfig(ConfigurationModel, frozen=True):
-    """Where migrations are kept."""
+    """Where migrations are kept, and how they are run."""
 
     directory: Path = Path("migrations")
     """Folder of the migration files, relative to the working directory."""
 
+    directories: Sealed[str, Path] = Field(default_factory=dict, validate_default=True)
+    """Folders by database. A database that is not named has ``directory``, or where there are several databases, the
+    folder of its name in it."""
+
     table: str = Field(default="_migrations", min_length=1)
     """Table (collection) in which applied migrations are recorded."""
+
+    models: tuple[str, ...] = ()
+    """Where the models are that migrations are generated from: ``package.module``, ``package.module:Base``."""
+
+    alembic_ini: Path | None = None
+    """An ``alembic.ini`` to adopt: its folder, file names and version table are kept. None: ``alembic.ini`` beside the
+    folder, if there is one."""
+
+    lock_timeout: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    """Seconds that a statement of a migration may wait for a lock, and so keep others waiting behind it."""
+
+    lock_attempts: int = Field(default=20, ge=1)
+    """How often a migration is begun anew after a lock was not granted."""
+
+    migrator_timeout: float = Field(default=600.0, ge=0, allow_inf_nan=False)
+    """Seconds to wait for another migrator that is at work."""
+
+    large_table_rows: int = Field(default=100_000, ge=0)
+    """From how many rows on a table is large: what keeps it locked for long is an error of the lint then."""
+
+    policies: Sealed[Profile, MigrationPolicy] = Field(default_factory=dict, validate_default=True)
+    """What migrations may do, by environment (``profile``); ``prod`` without a policy of its own refuses downgrades and
+    unsafe migrations."""
+
+    tenants: tuple[str, ...] = ()
+    """Tenants that have a schema or database of their own; ``--tenant all`` means these."""
+
+    tenant_schema: str | None = Field(default=None, min_length=1)
+    """Schema of a tenant, with ``{tenant}`` in it; None: tenants have no schemas of their own."""
+
+    tenant_database: str | None = Field(default=None, min_length=1)
+    """Database (SQLite: file) of a tenant, with ``{tenant}`` in it; None: tenants have no databases of their own."""
+
+    def policy(self, environment: str) -> MigrationPolicy:
+        """What migrations may do in an environment."""
+        for name, policy in self.policies.items():
+            if name == environment:
+                return policy
+        return MigrationPolicy(allow_downgrade=False, lint="error") if environment == "prod" else MigrationPolicy()
+
+    def folder(self, database: str, *, is_only: bool) -> Path:
+        """Folder of the migrations of a database.
+
+        Args:
+            database: its configured name.
+            is_only: there is no other one.
+        """
+        return self.directories.get(database) or (self.directory if is_only else self.directory / database)
 
 
 class DatabaseSecurityConfig(ConfigurationModel, frozen=True):

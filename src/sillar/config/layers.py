@@ -22,7 +22,7 @@ PREFIX = "SILLAR__"
 PROFILES: tuple[str, ...] = get_args(Profile)
 
 _SECRET = ("password", "key_password", "url")
-_JSON_VARIABLES = ("nodes", "server_settings")
+_JSON_VARIABLES = ("nodes", "server_settings", "patroni_urls")
 _REPLACED_BY_URL = ("engine", "host", "port", "unix_socket", "nodes", "database", "credentials")
 _REPLACED_BY_ENGINE = ("connection_options", "ssl_config", "source_address")
 

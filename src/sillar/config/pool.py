@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from sillar.config.breaker import BreakerConfig
 from sillar.config.faults import fault
 from sillar.config.model import ConfigurationModel
 
@@ -37,7 +38,14 @@ class ConnectionPoolConfig(ConfigurationModel, frozen=True):
     waiting_max: int = Field(default=1000, ge=0)
     """Callers that may wait at once; one more gets ``PoolExhaustedError`` immediately."""
 
-    handshakes_max: int = Field(default=3, ge=1)
+    queue_target: float | None = Field(default=2.0, gt=0)
+    """Seconds of waiting that are bearable. When nobody is served sooner for ``queue_interval``, callers for whom it
+    would take longer get ``OverloadedError`` at once until the load goes, those of low priority first; None: off."""
+
+    queue_interval: float = Field(default=1.0, gt=0)
+    """Seconds for which the shortest wait has to be above ``queue_target``."""
+
+    handshakes_max: int = Field(default=2, ge=1)
     """Connections that may be in the middle of being opened at once."""
 
     connect_timeout: float = Field(default=10.0, gt=0)
@@ -57,6 +65,9 @@ class ConnectionPoolConfig(ConfigurationModel, frozen=True):
 
     on_unavailable: Literal["fail", "wait"] = "fail"
     """When the first connection cannot be opened: ``fail`` raises at start-up, ``wait`` starts and keeps trying."""
+
+    breaker: BreakerConfig = Field(default_factory=BreakerConfig)
+    """When the node counts as failing, so that callers are refused at once instead of waiting for it."""
 
     @field_validator("max_connections")
     @classmethod

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from sqlalchemy.sql.elements import ClauseElement
 
 from sillar.capabilities import Capabilities, Capability
-from sillar.config import DatabaseConnectionConfig, DatabaseCredentials
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, NodeAddress, ssl_context
+from sillar.consistency import Position
+from sillar.engines.accounts import Accounts
 from sillar.engines.connection import (
     DEFAULT_TRANSACTION,
     DriverConnection,
@@ -20,7 +24,7 @@ from sillar.engines.connection import (
 )
 from sillar.engines.health import PoolHealth
 from sillar.engines.inspection import Catalogue, Explainer
-from sillar.errors import ParameterError, UnsupportedCapabilityError
+from sillar.errors import ParameterError, UnsupportedCapabilityError, UsageError
 from sillar.query.bulk import KeyedRead
 from sillar.query.composed import Composed
 from sillar.query.plans import PlanCache
@@ -38,14 +42,18 @@ _LEVELS: Final = {
 class ConnectionSource(Protocol):
     """Where the executor gets connections: our pool, or the pool an engine brings along.
 
-    A connection is held only while a statement runs or a transaction is open.
+    A connection is held only while a statement runs or a transaction is open. ``read`` says what a caller reads, for a
+    source that chooses between nodes; the others ignore it. None is a caller that may write.
     """
 
-    def try_acquire(self) -> DriverConnection[Any] | None:
+    is_routed: ClassVar[bool]
+    """Whether it chooses between several nodes."""
+
+    def try_acquire(self, read: Any = None) -> DriverConnection[Any] | None:
         """A connection if one can be had at once, else None. Never waits."""
         ...
 
-    async def acquire_connection(self, timeout_seconds: float | None = None) -> DriverConnection[Any]:
+    async def acquire_connection(self, timeout_seconds: float | None = None, read: Any = None) -> DriverConnection[Any]:
         """A connection; waits its turn.
 
         Raises:
@@ -107,6 +115,8 @@ class DatabaseAdapter(ABC):
         self.current_credentials: Callable[[], Awaitable[DatabaseCredentials]] = self._configured_credentials
         """Who logs in now; the manager puts the host's secrets manager behind it where the configuration names a
         secret."""
+        self.other_credentials: Callable[[DatabaseCredentials], Awaitable[DatabaseCredentials | None]] = _no_others
+        """Told which credentials a server has refused: others to try at once, or None."""
         self._own: DriverConnection[Any] | None = None
 
     # --- to be provided by each engine ---
@@ -120,12 +130,23 @@ class DatabaseAdapter(ABC):
         """
 
     @abstractmethod
-    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> DriverConnection[Any]:
+    async def open_connection(
+        self, credentials: DatabaseCredentials | None = None, address: NodeAddress | None = None
+    ) -> DriverConnection[Any]:
         """Open a connection for the pool.
 
         Args:
             credentials: what to log in with instead of the configured ones.
+            address: the node; None is the first configured one. An engine that brings its own pool does without.
         """
+
+    def position_from(self, text: str) -> Position:
+        """The position that ``Position.encode`` of this engine has written.
+
+        Raises:
+            UsageError: it is none, or this engine has no positions.
+        """
+        raise UsageError(f"{self.capabilities.engine} has no replication positions")
 
     @abstractmethod
     def bind(self, statement: Any, params: Parameters) -> tuple[Any, Sequence[Any]]:
@@ -170,6 +191,13 @@ class DatabaseAdapter(ABC):
         )
 
     @property
+    def accounts(self) -> Accounts:
+        """Changes passwords of its users."""
+        raise UnsupportedCapabilityError(
+            "changing passwords", engine=self.capabilities.engine, remedy="change them where its users are kept"
+        )
+
+    @property
     def catalogue(self) -> Catalogue:
         """Asks the engine for its tables."""
         raise UnsupportedCapabilityError(
@@ -180,8 +208,12 @@ class DatabaseAdapter(ABC):
         """Take in what a probe of a live server has found."""
         self.capabilities = status.capabilities
 
-    def own_source(self) -> ConnectionSource | None:
-        """The pool that this engine brings along (capability ``DRIVER_POOL``), or None: then Sillar's pool is used."""
+    def own_source(self, name: str = "") -> ConnectionSource | None:
+        """The pool that this engine brings along (capability ``DRIVER_POOL``), or None: then Sillar's pool is used.
+
+        Args:
+            name: configured name of the database.
+        """
         return None
 
     # --- the same for all ---
@@ -244,6 +276,15 @@ class DatabaseAdapter(ABC):
         if own is not None:
             await own.close()
 
+    @cached_property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The context of all connections, which follows its files; None without TLS.
+
+        Raises:
+            ConfigurationError: a certificate or key cannot be read.
+        """
+        return ssl_context(self.config.tls)
+
     async def _configured_credentials(self) -> DatabaseCredentials:
         return self.config.credentials
 
@@ -251,3 +292,7 @@ class DatabaseAdapter(ABC):
         if self._own is None or self._own.is_closed():
             self._own = await self.open_connection()
         return self._own
+
+
+async def _no_others(_: DatabaseCredentials) -> DatabaseCredentials | None:
+    return None

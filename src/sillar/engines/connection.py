@@ -9,8 +9,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from sillar.capabilities import Capabilities
+from sillar.consistency import CausalContext, Position
+from sillar.engines.node import NodeRole, NodeStatus
+from sillar.engines.outcome import CommitInquiry
+from sillar.errors import DatabaseError
 from sillar.query.bulk import BulkWrite
+
+__all__ = [
+    "DEFAULT_TRANSACTION",
+    "CopyConnection",
+    "DocumentShape",
+    "DriverConnection",
+    "Isolation",
+    "NodeRole",
+    "NodeStatus",
+    "PlannedShape",
+    "Reply",
+    "RowShape",
+    "TransactionOptions",
+]
 
 StatementT = TypeVar("StatementT")
 
@@ -142,34 +159,7 @@ class TransactionOptions:
 DEFAULT_TRANSACTION = TransactionOptions()
 
 
-class NodeRole(StrEnum):
-    """What a node says of itself. Unknown is never treated as a primary."""
-
-    PRIMARY = "primary"
-    REPLICA = "replica"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """What a probe of a live server found.
-
-    Attributes:
-        version: as the server spells it.
-        role: learned from the server.
-        read_only: whether it refuses writes now.
-        capabilities: the adapter's, narrowed to what this server can do.
-        address: ``host:port``, socket or file.
-    """
-
-    version: str
-    role: NodeRole
-    read_only: bool
-    capabilities: Capabilities
-    address: str
-
-
-class DriverConnection(ABC, Generic[StatementT]):
+class DriverConnection(CommitInquiry, ABC, Generic[StatementT]):
     """One physical connection to one node, with the session contract that every hand-over restores.
 
     ``StatementT`` is what the engine's adapter binds: a scanned SQL text, or a document command. All methods raise
@@ -187,13 +177,22 @@ class DriverConnection(ABC, Generic[StatementT]):
         dirty: a reset is due before anybody else may have it.
         kept: what other consumers (an ORM) keep with this physical connection, by their own key.
         in_transaction: a transaction that Sillar began is open.
+        may_have_committed: since that transaction began, something was sent that may have ended it or committed what
+            was done until then (a COMMIT in a text, a definition on an engine without transactional ones): it cannot be
+            said any more that a lost connection rolls back all of it.
         prepared_generation: one more each time that all prepared statements of the session were dropped, those of other
             consumers included.
+        pool: the source that it goes back to, where there are several.
+        on_error: told of every error that the server or the socket gives; whoever uses the driver past these methods
+            (an ORM) calls :meth:`report` instead.
+        causality: of the line of work that leased it to write; None for a lease that only reads.
     """
 
     __slots__ = (
         "address",
+        "asked_at",
         "borrowed_at",
+        "causality",
         "created_at",
         "dirty",
         "expires_at",
@@ -203,7 +202,10 @@ class DriverConnection(ABC, Generic[StatementT]):
         "in_transaction",
         "kept",
         "leased",
+        "may_have_committed",
+        "on_error",
         "place",
+        "pool",
         "prepared_generation",
         "raw",
         "server_id",
@@ -217,15 +219,36 @@ class DriverConnection(ABC, Generic[StatementT]):
         self.address = address
         self.server_id = server_id
         self.dirty = False
-        self.in_transaction = False
+        self.in_transaction = self.may_have_committed = False
         self.kept: dict[str, Any] = {}
         self.prepared_generation = 0
         # Owned by the pool:
         self.generation = 0
-        self.created_at = self.expires_at = self.idle_since = self.borrowed_at = 0.0
+        self.created_at = self.expires_at = self.idle_since = self.asked_at = self.borrowed_at = 0.0
         self.leased = False
         self.holder: asyncio.Task[Any] | None = None
         self.place: str | None = None
+        self.pool: Any = None
+        self.on_error: Callable[[DriverConnection[Any], DatabaseError], None] | None = None
+        self.causality: CausalContext | None = None
+
+    def note(self, statement: Any) -> None:
+        """Take notice of a statement that is about to be sent and may leave something behind in the session."""
+        self.dirty = True
+
+    def loses_nothing(self, is_read: bool) -> bool:
+        """Whether nothing stays behind on the server if the connection breaks now: then all of it may be run again.
+
+        Args:
+            is_read: the statement that runs certainly does not write.
+        """
+        return not self.may_have_committed if self.in_transaction else is_read
+
+    def report(self, error: DatabaseError) -> DatabaseError:
+        """Tell whoever looks after this node of an error; returns it."""
+        if self.on_error is not None:
+            self.on_error(self, error)
+        return error
 
     # --- statements ---
 
@@ -357,7 +380,22 @@ class DriverConnection(ABC, Generic[StatementT]):
 
     @abstractmethod
     async def probe(self) -> NodeStatus:
-        """Ask the server for version, role and abilities."""
+        """Ask the server for version, role, abilities, and where it stands in the replication."""
+
+    async def position(self) -> Position | None:
+        """How far its data goes: of a primary everything that was committed until now, of a replica what it has
+        replayed. None where the engine has no such thing."""
+        return None
+
+    async def catch_up(self) -> Position | None:
+        """As :meth:`position`, once everything is here that the node's cluster had committed when this was called. Only
+        where every member of a cluster takes writes is there anything to wait for."""
+        return await self.position()
+
+    async def members(self) -> list[tuple[str, int]]:
+        """Host and port of the other servers that this one knows to have the same data; needs what the engine's page
+        says. Empty where the engine cannot tell."""
+        return []
 
     @abstractmethod
     async def close(self) -> None:

@@ -23,8 +23,12 @@ class PoolHealth:
         acquired_total, waited_total, timeouts_total, refused_total: callers since the start.
         wait_seconds_total: time that callers spent waiting.
         resets_total: hand-overs that needed a reset.
+        shed_total: callers refused because others wait for longer than they should.
+        breaker: state of the node's circuit breaker; empty where there is none.
+        breaker_openings_total: how often it opened.
         oldest_lease_seconds: age of the oldest lease, 0 without one.
         detail: figures that only this kind of source has.
+        nodes: where there are several, each by its address; the figures above are their sums.
     """
 
     name: str
@@ -49,10 +53,38 @@ class PoolHealth:
     refused_total: int = 0
     wait_seconds_total: float = 0.0
     resets_total: int = 0
+    shed_total: int = 0
+    breaker: str = ""
+    breaker_openings_total: int = 0
     oldest_lease_seconds: float = 0.0
     detail: Mapping[str, float] = field(default_factory=dict)
+    nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
 
     @property
     def utilisation(self) -> float:
         """Leased share of the limit, 0 to 1."""
         return self.leased / self.connections_max if self.connections_max else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """The state of one of several nodes.
+
+    Attributes:
+        state: ``up``, ``down``, ``unknown``, ``foreign`` (it has other data than the rest), or ``alias`` (another name
+            of a node that is used already).
+        role: ``primary``, ``replica``, or ``unknown``.
+        is_primary: it takes the writes now.
+        serves_reads: reads go to it now.
+        lag_seconds: by how much its data is older than the primary's, at most; None where that is not known.
+        reason: why it does not serve; empty otherwise.
+        pool: its connections.
+    """
+
+    state: str
+    role: str
+    is_primary: bool
+    serves_reads: bool
+    lag_seconds: float | None
+    reason: str
+    pool: PoolHealth

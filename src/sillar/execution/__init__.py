@@ -2,6 +2,7 @@
 
 from sillar.execution.bulk_run import BulkReport
 from sillar.execution.coalescing import Lookups
+from sillar.execution.commit_outcome import CommitMarkers, CommitResolution
 from sillar.execution.execution import Execution
 from sillar.execution.executor import Executor
 from sillar.execution.pipeline import Interceptor, Observer, Proceed, Stage
@@ -12,6 +13,8 @@ from sillar.execution.transaction import Transaction
 
 __all__ = [
     "BulkReport",
+    "CommitMarkers",
+    "CommitResolution",
     "DatabaseSession",
     "Execution",
     "Executor",

@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
 
+from sillar.consistency import freshness
 from sillar.context import coalescing_key, current_deadline, shared_deadline, time_left
 from sillar.current import detached, joined_transaction
 from sillar.errors import (
@@ -141,6 +142,8 @@ class Lookups(Generic[T]):
         except TypeError:
             raise ParameterError("a key is a list, a dict or the like, which cannot be compared") from None
         group = coalescing_key()
+        if executor.source.is_routed:  # what one caller has written, another one's replica need not have
+            group = (*group, freshness(executor.name))
         batch = self._open.get(group)
         if batch is None or len(batch.keys) >= self._batch_max:
             batch = self._open[group] = _Batch(group)
@@ -193,7 +196,9 @@ class Lookups(Generic[T]):
         if not keys:
             return  # all of them have left already
         refused: dict[Any, DatabaseError] = {}
-        found = await self._found(keys, refused)
+        # In the context of the batch: a session of its own reads what its callers have written.
+        session = DatabaseSession(self._executor) if self._executor.source.is_routed else self._session
+        found = await self._found(session, keys, refused)
         for key, future in zip(batch.keys, batch.futures, strict=True):
             if not future.done():
                 if key in refused:
@@ -201,17 +206,19 @@ class Lookups(Generic[T]):
                 else:
                     future.set_result(found.get(key))
 
-    async def _found(self, keys: list[Any], refused: dict[Any, DatabaseError]) -> dict[Any, Any]:
+    async def _found(
+        self, session: DatabaseSession, keys: list[Any], refused: dict[Any, DatabaseError]
+    ) -> dict[Any, Any]:
         """The rows by key. What one key is to blame for is found by halves, and concerns that key alone."""
         try:
-            return dict(await self._reader.found(self._session, keys, None))
+            return dict(await self._reader.found(session, keys, None))
         except DatabaseError as error:
             if len(keys) == 1 or not isinstance(error, _OF_A_KEY) or not self._reader.fits:
                 refused.update(dict.fromkeys(keys, error))
                 return {}
         middle = len(keys) // 2
-        left = await self._found(keys[:middle], refused)
-        return left | await self._found(keys[middle:], refused)
+        left = await self._found(session, keys[:middle], refused)
+        return left | await self._found(session, keys[middle:], refused)
 
     def __repr__(self) -> str:
         return f"<Lookups of {self._executor.name}, {self._in_flight} in flight>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from sillar.consistency import LineOfWork
 from sillar.engines.connection import CopyConnection, DriverConnection
 from sillar.query.lane import Lane
 
@@ -26,6 +27,8 @@ class Execution:
         connection: the connection of the open transaction, or None: then one is leased for this execution.
         before, after: companions.
         payload: what the operation needs beyond the statement (parameter sets, rows, a batch size).
+        line: what the session's line of work has written and how fresh its reads have to be, where there are several
+            nodes.
         attempt: 1, and one more for each retry.
         address: the node it ran on, once it ran.
         waited_seconds: how much of the time went into waiting for a connection.
@@ -41,6 +44,7 @@ class Execution:
         "connection",
         "database",
         "duration_seconds",
+        "line",
         "operation",
         "payload",
         "started",
@@ -58,6 +62,7 @@ class Execution:
         timeout_seconds: float | None,
         connection: DriverConnection[Any] | None,
         payload: Any = None,
+        line: LineOfWork | None = None,
     ) -> None:
         self.database = database
         self.operation = operation
@@ -66,6 +71,7 @@ class Execution:
         self.timeout_seconds = timeout_seconds
         self.connection = connection
         self.payload = payload
+        self.line = line
         self.before: Sequence[tuple[Any, Sequence[Any]]] = ()
         self.after: Sequence[tuple[Any, Sequence[Any]]] = ()
         self.attempt = 1
@@ -83,6 +89,12 @@ class Execution:
         return self.statement is not None and bool(self.statement.is_read)
 
     @property
+    def reads_only(self) -> bool:
+        """Whether its statement, or none of several, writes. Its companions are not looked at."""
+        statement = self.statement
+        return statement is not None and statement.is_read and self.operation is not run_batch
+
+    @property
     def lane(self) -> Lane | None:
         """Who runs a statement of SQLAlchemy; None for plain text and commands."""
         return getattr(self.statement, "lane", None)
@@ -98,6 +110,11 @@ class Execution:
 
 def rows(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
     """All rows → ``(shape, rows)``."""
+    return connection.fetch(execution.statement, execution.args, execution.timeout_seconds)
+
+
+def keyed_rows(connection: DriverConnection[Any], execution: Execution) -> Awaitable[Any]:
+    """As :func:`rows`, by key: short, so it goes first where callers wait for a connection."""
     return connection.fetch(execution.statement, execution.args, execution.timeout_seconds)
 
 

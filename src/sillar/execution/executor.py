@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from sillar.capabilities import Capabilities
-from sillar.context import current_deadline, remaining_seconds, time_left
+from sillar.consistency import LineOfWork, Need, asked_for, current_line
+from sillar.context import Priority, current_deadline, current_priority, priority, remaining_seconds, time_left
 from sillar.engines.adapter import ConnectionSource, DatabaseAdapter
 from sillar.engines.connection import DEFAULT_TRANSACTION, DriverConnection
 from sillar.errors import DatabaseError, UsageError
-from sillar.execution.execution import Execution
+from sillar.execution.execution import Execution, keyed_rows, run_batch
 from sillar.execution.known import known_executors
 from sillar.execution.lanes import SlowLane
 from sillar.execution.pipeline import Interceptor, Observer, compose, observer_failed
@@ -55,6 +56,8 @@ class Executor:
         self._slow_lane: SlowLane | None = None
         self.integrations: dict[str, Any] = {}
         """What ORMs keep with this database, by their own key."""
+        self.translators: dict[Any, Callable[[BaseException], DatabaseError | None]] = {}
+        """Of ORMs, by their own key: each gives the error of Sillar's that stands for one of theirs, or None."""
         known_executors.add(self)
 
     @property
@@ -77,6 +80,7 @@ class Executor:
         while self._on_close:
             await self._on_close.pop()()
         self.integrations.clear()
+        self.translators.clear()
 
     def bind_to_loop(self) -> None:
         """Belong to the running event loop from now on."""
@@ -115,18 +119,39 @@ class Executor:
             except Exception as error:
                 observer_failed(observer, error)
 
-    async def acquire(self) -> DriverConnection[Any]:
+    def need(self, *, is_read: bool, line: LineOfWork | None = None) -> Need | None:
+        """What to ask the source for: None where it does not choose between nodes.
+
+        Args:
+            is_read: what is done with the connection certainly does not write.
+            line: the session's; None is that of the context (an ORM's).
+        """
+        if not self.source.is_routed:
+            return None
+        return (line or current_line()).need(is_read)
+
+    async def acquire(self, *, is_read: bool = False, line: LineOfWork | None = None) -> DriverConnection[Any]:
         """A connection from the source, within the deadline of the context.
+
+        Args:
+            is_read: what is done with it certainly does not write: then a replica will do.
+            line: the session's; None is that of the context.
 
         Raises:
             StatementTimeoutError: the deadline has passed.
         """
         if current_deadline() is not None:
             time_left(None)
-        connection = self.source.try_acquire()
+        need = self.need(is_read=is_read, line=line)
+        connection = self.source.try_acquire(need)
         if connection is None:
-            connection = await self.source.acquire_connection(remaining_seconds())
+            connection = await self.source.acquire_connection(remaining_seconds(), need)
         return connection
+
+    def translated(self, error: BaseException) -> DatabaseError | None:
+        """The error of Sillar's that stands for one of an ORM's; None for any other."""
+        translators = self.translators.values()
+        return next((found for translate in translators if (found := translate(error)) is not None), None)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something that a caller may leave but that must come to its end."""
@@ -150,12 +175,23 @@ class Executor:
                     return await self._with_companions(connection, execution)
                 return await execution.operation(connection, execution)
             source = self.source
-            connection = source.try_acquire()
+            need = None
+            if source.is_routed:
+                statement = execution.statement  # as execution.reads_only says, without a call more
+                is_read = not companions and statement is not None and statement.is_read
+                is_read = is_read and execution.operation is not run_batch
+                line = execution.line or current_line()
+                need = (line.read if is_read else line.write) if asked_for() is None else line.need(is_read)
+            connection = source.try_acquire(need)
             waited = connection is None
             if connection is None:
                 began = perf_counter()
                 try:
-                    connection = await source.acquire_connection(remaining_seconds())
+                    if execution.operation is keyed_rows and current_priority() is None:
+                        with priority(Priority.HIGH):
+                            connection = await source.acquire_connection(remaining_seconds(), need)
+                    else:
+                        connection = await source.acquire_connection(remaining_seconds(), need)
                 finally:
                     execution.waited_seconds += perf_counter() - began
             execution.address = connection.address

@@ -110,7 +110,7 @@ class KeyedReader:
 
     async def _rows(self, statements: Statements, keys: list[Any], timeout_seconds: float | None) -> dict[Any, Any]:
         bound, args = statements._executor.adapter.bind_keys(self._read, keys)
-        shape, rows = await statements._run_bound(operations.rows, bound, args, timeout_seconds)
+        shape, rows = await statements._run_bound(operations.keyed_rows, bound, args, timeout_seconds)
         if not rows:
             return {}
         if shape is not self._key_shape:

@@ -3,33 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from sillar.clock import Random, system_random
+from sillar.config import RetryConfig
+from sillar.consistency import Target, current_target
 from sillar.context import remaining_seconds, time_left
-from sillar.errors import DatabaseError, PoolExhaustedError, PoolTimeoutError
+from sillar.errors import (
+    BreakerOpenError,
+    DatabaseError,
+    NoNodeError,
+    OverloadedError,
+    PoolExhaustedError,
+    PoolTimeoutError,
+    ReadOnlyError,
+)
 from sillar.execution.execution import Execution, bulk_insert, copy_in, copy_out, run_batch
 from sillar.execution.pipeline import Proceed, Stage
+
+_WOULD_ADD_LOAD: Final = (PoolTimeoutError, PoolExhaustedError, OverloadedError, BreakerOpenError, NoNodeError)
+"""Whoever got these has waited already, or is asked not to come back at once."""
+
+
+class Backoff:
+    """Pauses with full jitter: uniform between nothing and a ceiling that doubles each time.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+    Args:
+        config: first and greatest ceiling.
+        random: where the jitter comes from.
+    """
+
+    def __init__(self, config: RetryConfig, random: Random | None = None) -> None:
+        self._config = config
+        self._random = random or system_random()
+
+    def pause_seconds(self, attempt: int) -> float:
+        """How long to wait after that attempt, counted from 1."""
+        ceiling = self._config.pause_initial * 2.0 ** min(attempt - 1, 60)
+        return self._random.uniform(0.0, min(ceiling, self._config.pause_max))
+
+    async def pause(self, attempt: int) -> bool:
+        """Wait after that attempt; False, at once, where the deadline of the context would pass meanwhile."""
+        seconds = self.pause_seconds(attempt)
+        remaining = remaining_seconds()
+        if remaining is not None and remaining <= seconds:
+            return False
+        await asyncio.sleep(seconds)
+        return True
 
 
 class Retry:
     """Runs an execution again after an error that is safe to retry.
 
-    Never inside an open transaction, and never after a wait for a connection that was in vain. Full jitter: the pause
-    is uniform between nothing and an exponentially growing ceiling ("Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015).
+    Never inside an open transaction, and never after a wait for a connection that was in vain. A write that was refused
+    as read-only is safe, too: it met a node that is no primary any more, and the next attempt waits for the new one.
 
     Args:
-        attempts_max: how often an execution runs at most.
-        pause_seconds: ceiling of the first pause; doubles each time.
+        config: how often, and after which pauses.
+        read_only: the database is opened read-only: a refused write stays refused.
+        random: where the jitter comes from.
     """
 
     stage = Stage.RETRY
 
-    def __init__(self, attempts_max: int = 3, pause_seconds: float = 0.05, random: Random | None = None) -> None:
-        self._attempts_max = attempts_max
-        self._pause_seconds = pause_seconds
-        self._random = random or system_random()
+    def __init__(
+        self, config: RetryConfig | None = None, *, read_only: bool = False, random: Random | None = None
+    ) -> None:
+        self._config = config or RetryConfig()
+        self._read_only = read_only
+        self._backoff = Backoff(self._config, random)
 
     async def around(self, execution: Execution, proceed: Proceed) -> Any:
         while True:
@@ -37,20 +81,29 @@ class Retry:
                 return await proceed(execution)
             except DatabaseError as error:
                 if (
-                    not error.safe_to_retry
-                    or execution.connection is not None
-                    or execution.attempt >= self._attempts_max
+                    execution.connection is not None
+                    or not may_be_repeated(error, writable=not self._read_only)
+                    or execution.attempt >= self._config.attempts_max
                     or not _is_repeatable(execution)
-                    or isinstance(error, (PoolTimeoutError, PoolExhaustedError))
+                    or not await self._backoff.pause(execution.attempt)
                 ):
                     raise
-                pause = self._random.uniform(0.0, self._pause_seconds * 2.0 ** (execution.attempt - 1))
-                remaining = remaining_seconds()
-                if remaining is not None and remaining <= pause:
-                    raise
             execution.attempt += 1
-            await asyncio.sleep(pause)
             execution.timeout_seconds = time_left(execution.timeout_seconds)
+
+
+def may_be_repeated(error: DatabaseError, *, writable: bool) -> bool:
+    """Whether what failed with this error may be run again, all of it.
+
+    Args:
+        error: what it failed with.
+        writable: it was sent to where writes are served, as far as its sender knew.
+    """
+    if isinstance(error, _WOULD_ADD_LOAD):
+        return False
+    if isinstance(error, ReadOnlyError):
+        return writable and current_target() is not Target.REPLICA
+    return error.safe_to_retry
 
 
 def _is_repeatable(execution: Execution) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.elements import ClauseElement
 
 from sillar.capabilities import Capabilities, Capability
+from sillar.consistency import LineOfWork
 from sillar.context import current_deadline, time_left
 from sillar.engines.connection import DriverConnection
 from sillar.errors import ResultError
@@ -55,6 +56,8 @@ class Statements(BulkVerbs, InspectionVerbs):
     _executor: Executor
     _connection: DriverConnection[Any] | None
     """The connection of the open transaction."""
+    _line: LineOfWork | None
+    """How fresh reads have to be, and what was written: where the database has several nodes."""
     _unready: bool
     """Whether :meth:`_open_connection` has to be asked first: it may begin a transaction, or refuse."""
 
@@ -109,7 +112,9 @@ class Statements(BulkVerbs, InspectionVerbs):
             executor.check_loop()
         if current_deadline() is not None:
             timeout_seconds = time_left(timeout_seconds)
-        execution = Execution(executor.name, operation, bound, args, timeout_seconds, self._connection, payload)
+        execution = Execution(
+            executor.name, operation, bound, args, timeout_seconds, self._connection, payload, self._line
+        )
         return self._opened_first(execution) if self._unready else executor.execute(execution)
 
     async def _opened_first(self, execution: Execution) -> Any:
@@ -268,7 +273,9 @@ class Statements(BulkVerbs, InspectionVerbs):
         executor = self._executor
         executor.check_loop()
         bound, args = executor.adapter.bind(statement, params)
-        return RowStream(executor, self._open_connection, bound, args, into, validate, batch_rows, timeout_seconds)
+        return RowStream(
+            executor, self._open_connection, bound, args, into, validate, batch_rows, timeout_seconds, self._line
+        )
 
     async def execute_many(
         self, statement: Statement, params: Iterable[Parameters], *, timeout_seconds: float | None = None

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
+from sillar.consistency import LineOfWork
 from sillar.context import current_deadline, within_deadline
 from sillar.engines.connection import DriverConnection, RowShape
 from sillar.errors import UsageError
@@ -25,8 +26,8 @@ class RowStream(Generic[T]):
     rows. What is observed as one execution is the time to the first batch.
     """
 
-    __slots__ = ("_args", "_batch_rows", "_batches", "_executor", "_first", "_into", "_leased", "_open_connection",
-                 "_statement", "_timeout_seconds", "_validate", "_was_opened")  # fmt: skip
+    __slots__ = ("_args", "_batch_rows", "_batches", "_executor", "_first", "_into", "_leased", "_line",
+                 "_open_connection", "_statement", "_timeout_seconds", "_validate", "_was_opened")  # fmt: skip
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class RowStream(Generic[T]):
         validate: bool | None,
         batch_rows: int,
         timeout_seconds: float | None,
+        line: LineOfWork | None = None,
     ) -> None:
         if batch_rows < 1:
             raise UsageError(f"batch_rows is at least 1, not {batch_rows}")
@@ -45,6 +47,7 @@ class RowStream(Generic[T]):
         self._statement, self._args = statement, args
         self._into, self._validate = into, validate
         self._batch_rows, self._timeout_seconds = batch_rows, timeout_seconds
+        self._line = line
         self._was_opened = False
         self._batches: _Batches | None = None
         self._first: tuple[RowShape, Sequence[Any]] | None = None
@@ -57,7 +60,9 @@ class RowStream(Generic[T]):
         self._executor.check_loop()
         connection = await self._open_connection()
         if connection is None:
-            connection = self._leased = await self._executor.acquire()
+            connection = self._leased = await self._executor.acquire(
+                is_read=bool(self._statement.is_read), line=self._line
+            )
         execution = Execution(
             self._executor.name,
             self._first_batch,

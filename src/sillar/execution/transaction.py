@@ -12,8 +12,9 @@ import structlog
 
 from sillar.context import remaining_seconds, within_deadline
 from sillar.engines.connection import DriverConnection, TransactionOptions
-from sillar.errors import CommitUnknownError, DatabaseError, StatementTimeoutError, UsageError
+from sillar.errors import CommitUnknownError, ConnectionLostError, DatabaseError, StatementTimeoutError, UsageError
 from sillar.execution import current
+from sillar.execution.commit_outcome import CommitResolution, CommitWitness, resolve, witness_of
 from sillar.execution.statements import Statements
 from sillar.pool.place import calling_place
 
@@ -35,6 +36,7 @@ class Companion(Protocol):
         ...
 
 
+_BEGIN_ATTEMPTS: Final = 3
 _GRACE_SECONDS: Final = 0.5  # that a caller waits for a rollback, though the deadline has passed
 
 
@@ -46,13 +48,17 @@ class Transaction(Statements):
     caller may leave, the connection finishes it.
     """
 
-    __slots__ = ("_companions", "_connection", "_entered", "_executor", "_open", "_options", "_savepoint", "_session",
-                 "_started", "_task", "_unready")  # fmt: skip
+    __slots__ = ("_companions", "_connection", "_entered", "_executor", "_line", "_open", "_resolution", "_savepoint",
+                 "_session", "_started", "_task", "_unready", "may_have_committed", "options", "was_lost")  # fmt: skip
 
-    def __init__(self, session: DatabaseSession, options: TransactionOptions) -> None:
+    def __init__(
+        self, session: DatabaseSession, options: TransactionOptions, resolution: CommitResolution | None = None
+    ) -> None:
         self._session = session
         self._executor = session._executor
-        self._options = options
+        self._line = session._line
+        self.options = options
+        self._resolution = resolution
         self._connection: DriverConnection[Any] | None = None
         self._savepoint: str | None = None
         self._open = False
@@ -61,6 +67,9 @@ class Transaction(Statements):
         self._task: asyncio.Task[Any] | None = None
         self._entered: current.Entered | None = None
         self._companions: list[Companion] = []
+        self.may_have_committed = self.was_lost = False
+        """Known once it has ended: whether a statement inside it may have committed something; whether its connection
+        broke before COMMIT was sent."""
 
     @property
     def owning_transaction(self) -> Transaction | None:
@@ -150,25 +159,37 @@ class Transaction(Statements):
         return self
 
     async def _begin_outermost(self) -> None:
-        executor = self._executor
-        connection = await executor.acquire()
-        connection.place = calling_place()
-        try:
-            async with within_deadline("BEGIN"):
-                await connection.begin(self._options)
-        except BaseException:
-            executor.source.release_connection(connection)
-            raise
+        connection = await self._begun()
         self._started = perf_counter()
         if self._session._closed:  # meanwhile, by another task: nobody would end it
             await self._never_cancelled(self._rollback(connection), _time_to_roll_back())
             self._session._check_open()
         self._connection = self._session._connection = connection
 
+    async def _begun(self) -> DriverConnection[Any]:
+        """A connection on which the transaction has begun. Where it breaks under BEGIN, nothing has happened: another
+        one is taken."""
+        executor, options = self._executor, self.options
+        attempt = 1
+        while True:
+            connection = await executor.acquire(is_read=options.read_only, line=self._line)
+            connection.place = calling_place()
+            try:
+                async with within_deadline("BEGIN"):
+                    await connection.begin(options)
+            except BaseException as error:
+                executor.source.release_connection(connection)
+                if not isinstance(error, ConnectionLostError) or attempt >= _BEGIN_ATTEMPTS:
+                    raise
+                attempt += 1
+            else:
+                return connection
+
     async def _begin_nested(self, outer: DriverConnection[Any]) -> None:
-        if self._options != TransactionOptions():
+        if self.options != TransactionOptions() or self._resolution is not None:
             raise UsageError(
-                "isolation, read_only and settings belong to the outermost transaction, this one is nested"
+                "isolation, read_only, settings and resolve_commit belong to the outermost transaction, this one is"
+                " nested"
             )
         self._savepoint = f"sillar_{len(self._session._transactions)}"
         async with within_deadline("SAVEPOINT"):
@@ -305,27 +326,50 @@ class Transaction(Statements):
 
     async def _commit(self, connection: DriverConnection[Any]) -> None:
         outcome = "rollback"
+        doubt = witness = None
         try:
-            await connection.commit()
-            outcome = "commit"
-        except CommitUnknownError:
-            outcome = "unknown"
+            try:
+                witness = await self._witness(connection)
+                await connection.commit()
+                outcome = "commit"
+            except CommitUnknownError as error:
+                doubt, outcome = error, "unknown"
+            finally:
+                self._give_back(connection)
+            if doubt is not None:
+                await resolve(self, doubt, witness)
+                outcome = "commit"
+        except ConnectionLostError:
+            outcome = "rollback"
             raise
         finally:
-            self._give_back(connection, outcome)
+            self._executor.observe_transaction(outcome, perf_counter() - self._started)
+
+    async def _witness(self, connection: DriverConnection[Any]) -> CommitWitness | None:
+        if self._resolution is None or self.options.read_only:
+            return None
+        try:
+            return await witness_of(self._executor, connection, self._resolution)
+        except BaseException:
+            await connection.rollback()
+            raise
 
     async def _rollback(self, connection: DriverConnection[Any]) -> None:
+        self.was_lost = connection.is_closed()
         try:
             await connection.rollback()
         except BaseException:
             connection.dirty = True
             raise
         finally:
-            self._give_back(connection, "rollback")
+            if not connection.may_have_committed:
+                connection.causality = None  # nothing was written that a later read would have to see
+            self._give_back(connection)
+            self._executor.observe_transaction("rollback", perf_counter() - self._started)
 
-    def _give_back(self, connection: DriverConnection[Any], outcome: str) -> None:
+    def _give_back(self, connection: DriverConnection[Any]) -> None:
+        self.may_have_committed = connection.may_have_committed
         self._executor.source.release_connection(connection)
-        self._executor.observe_transaction(outcome, perf_counter() - self._started)
 
     async def _never_cancelled(self, work: Coroutine[Any, Any, None], seconds: float | None) -> bool:
         """Whether it came to its end in time. It goes on when its caller is cancelled, or will not wait any longer."""

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sillar.causal_tokens import CausalTokens
 from sillar.errors import UsageError
 from sillar.fastapi.dependencies import MANAGER_KEY
 from sillar.fastapi.problems import add_problem_handlers
@@ -59,6 +60,8 @@ class FastAPIDatabaseIntegration:
         deadline_header: str | None = "X-Request-Timeout",
         deadline_max_seconds: float = 60.0,
         cancel_on_disconnect: bool = True,
+        causal_tokens: CausalTokens | None = None,
+        causal_header: str = "X-Causal-Token",
     ) -> None:
         """Run requests under a correlation id and a deadline, and answer database errors with problem responses.
 
@@ -74,6 +77,8 @@ class FastAPIDatabaseIntegration:
             "deadline_header": deadline_header,
             "deadline_max_seconds": deadline_max_seconds,
             "cancel_on_disconnect": cancel_on_disconnect,
+            "causal_tokens": causal_tokens,
+            "causal_header": causal_header,
         }
         known = self._middleware_options(RequestContextMiddleware)
         if known is not None:

@@ -93,6 +93,9 @@ PROBLEMS: Final[Mapping[type[errors.DatabaseError], ProblemKind]] = {
     errors.PoolExhaustedError: ProblemKind(
         "overloaded", 503, "Too many requests at once", "Nothing was changed; try again later.", 1
     ),
+    errors.OverloadedError: ProblemKind(
+        "overloaded", 503, "Too many requests at once", "Nothing was changed; try again later.", 1
+    ),
     # Not 503: clients and proxies repeat those by themselves, and this one may have been applied.
     errors.CommitUnknownError: ProblemKind(
         "commit-unknown",

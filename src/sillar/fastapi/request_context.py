@@ -14,8 +14,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sillar.causal_tokens import CausalTokens
+from sillar.consistency import causal_context
 from sillar.context import correlation, deadline
-from sillar.errors import UsageError
+from sillar.errors import DatabaseError, UsageError
 from sillar.fastapi.problems import problem_response
 
 _log = structlog.get_logger("sillar.fastapi")
@@ -49,6 +51,9 @@ class RequestContextMiddleware:
         deadline_header: the header in which a client asks for a deadline, in seconds; None is none.
         deadline_max_seconds: the longest deadline that a client gets.
         cancel_on_disconnect: end a request whose client has left; it is noticed from about 0.1 s after the start on.
+        causal_tokens: carry what a request has written to the client, and from there to the next request, here or in
+            another service that has the same key.
+        causal_header: the header that carries it, in both directions.
 
     Raises:
         UsageError: the deadlines are not positive.
@@ -63,6 +68,8 @@ class RequestContextMiddleware:
         deadline_header: str | None = "X-Request-Timeout",
         deadline_max_seconds: float = 60.0,
         cancel_on_disconnect: bool = True,
+        causal_tokens: CausalTokens | None = None,
+        causal_header: str = "X-Causal-Token",
     ) -> None:
         for name, value in (("deadline_seconds", deadline_seconds), ("deadline_max_seconds", deadline_max_seconds)):
             if value is not None and not (0 < value < math.inf):
@@ -73,6 +80,8 @@ class RequestContextMiddleware:
         self._deadline_header = deadline_header
         self._deadline_max_seconds = deadline_max_seconds
         self._cancel_on_disconnect = cancel_on_disconnect
+        self._causal_tokens = causal_tokens
+        self._causal_header = causal_header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -82,12 +91,23 @@ class RequestContextMiddleware:
         given = correlation_id_of(headers) if self._accept_correlation_id else None
         with ExitStack() as stack:
             correlation_id = stack.enter_context(correlation(given))
+            stack.enter_context(causal_context())  # tasks that the request starts belong to it
             send = _with_header(send, correlation_id)
+            if self._causal_tokens is not None:
+                try:
+                    if (token := headers.get(self._causal_header)) is not None:
+                        self._causal_tokens.accept(token)
+                except UsageError as error:
+                    await self._refuse(
+                        "causal-token", "The causal token is not valid", str(error), scope, receive, send
+                    )
+                    return
+                send = _with_causal_token(send, self._causal_tokens, self._causal_header)
             if scope["type"] == "http":
                 try:
                     seconds = self._seconds(headers)
                 except ValueError as error:
-                    await self._refuse(str(error), scope, receive, send)
+                    await self._refuse("deadline", "The deadline is not valid", str(error), scope, receive, send)
                     return
                 if seconds is not None:
                     stack.enter_context(deadline(seconds))
@@ -104,10 +124,8 @@ class RequestContextMiddleware:
             raise ValueError(f"{self._deadline_header} is a positive number of seconds, such as 2.5")
         return min(float(asked), self._deadline_max_seconds)
 
-    async def _refuse(self, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
-        response = problem_response(
-            scope["path"], name="invalid-deadline", status=400, title="The deadline is not valid", detail=detail
-        )
+    async def _refuse(self, what: str, title: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
+        response = problem_response(scope["path"], name=f"invalid-{what}", status=400, title=title, detail=detail)
         await response(scope, receive, send)
 
 
@@ -129,6 +147,25 @@ def _with_header(send: Send, correlation_id: str) -> Send:
         await send(message)
 
     return send_with_header
+
+
+def _with_causal_token(send: Send, tokens: CausalTokens, header: str) -> Send:
+    async def send_with_token(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            try:
+                token = await tokens.issue()
+            except (
+                DatabaseError,
+                TimeoutError,
+            ) as error:  # what was written is written; only its position is not known
+                _log.warning("no causal token could be issued", error=str(error) or type(error).__name__)
+                token = None
+            if token is not None:
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)[header] = token
+        await send(message)
+
+    return send_with_token
 
 
 async def _until_client_leaves(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

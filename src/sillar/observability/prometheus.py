@@ -6,13 +6,14 @@ scrape each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sillar.engines.health import PoolHealth
 from sillar.observability.metrics import LATENCY_BOUNDS_SECONDS
 
 if TYPE_CHECKING:
@@ -32,9 +33,13 @@ _POOL_COUNTERS = (
     ("connect_failures_total", "handshakes that failed"),
     ("timeouts_total", "callers that waited in vain"),
     ("refused_total", "callers refused because too many waited"),
+    ("shed_total", "callers refused because others waited for too long"),
+    ("breaker_openings_total", "times that the circuit breaker opened"),
     ("resets_total", "hand-overs that needed a reset"),
     ("wait_seconds_total", "seconds that callers waited"),
 )
+
+_BREAKER_STATES = ("closed", "open", "half_open", "forced_open", "disabled")
 
 
 class DatabaseCollector(Collector):
@@ -45,7 +50,9 @@ class DatabaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._executions()
-        yield from self._pools()
+        stats = {name: source.stats() for name, source in self._monitor.health_monitor.sources.items()}
+        yield from _pools(stats)
+        yield from _nodes(stats)
 
     def _executions(self) -> Iterator[Metric]:
         seconds = HistogramMetricFamily(
@@ -73,18 +80,49 @@ class DatabaseCollector(Collector):
                 transactions.add_metric([name, outcome], count)
         yield from (seconds, errors, cancelled, retries, transactions)
 
-    def _pools(self) -> Iterator[Metric]:
-        stats = {name: source.stats() for name, source in self._monitor.health_monitor.sources.items()}
-        for field, text in _POOL_GAUGES:
-            gauge = GaugeMetricFamily(f"sillar_pool_{field}", text, labels=["database"])
-            for name, pool in stats.items():
-                gauge.add_metric([name], getattr(pool, field))
-            yield gauge
-        for field, text in _POOL_COUNTERS:
-            counter = CounterMetricFamily(f"sillar_pool_{field.removesuffix('_total')}", text, labels=["database"])
-            for name, pool in stats.items():
-                counter.add_metric([name], getattr(pool, field))
-            yield counter
+
+def _pools(stats: Mapping[str, PoolHealth]) -> Iterator[Metric]:
+    for field, text in _POOL_GAUGES:
+        gauge = GaugeMetricFamily(f"sillar_pool_{field}", text, labels=["database"])
+        for name, pool in stats.items():
+            gauge.add_metric([name], getattr(pool, field))
+        yield gauge
+    breaker = GaugeMetricFamily(
+        "sillar_pool_breaker_state", "1 for the state of the circuit breaker", labels=["database", "state"]
+    )
+    for name, pool in stats.items():
+        if pool.breaker:
+            for state in _BREAKER_STATES:
+                breaker.add_metric([name, state], float(state == pool.breaker))
+    yield breaker
+    for field, text in _POOL_COUNTERS:
+        counter = CounterMetricFamily(f"sillar_pool_{field.removesuffix('_total')}", text, labels=["database"])
+        for name, pool in stats.items():
+            counter.add_metric([name], getattr(pool, field))
+        yield counter
+
+
+def _nodes(stats: Mapping[str, PoolHealth]) -> Iterator[Metric]:
+    labels = ["database", "node"]
+    up = GaugeMetricFamily("sillar_node_up", "1 for a node that serves", labels=labels)
+    role = GaugeMetricFamily("sillar_node_role", "1 for the role of a node", labels=[*labels, "role"])
+    primary = GaugeMetricFamily("sillar_node_primary", "1 for the node that takes the writes", labels=labels)
+    lag = GaugeMetricFamily("sillar_node_lag_seconds", "by how much its data is older, at most", labels=labels)
+    leased = GaugeMetricFamily("sillar_node_leased", "connections in use", labels=labels)
+    breaker = GaugeMetricFamily(
+        "sillar_node_breaker_state", "1 for the state of the circuit breaker", labels=[*labels, "state"]
+    )
+    for name, pool in stats.items():
+        for address, node in pool.nodes.items():
+            up.add_metric([name, address], float(node.state == "up"))
+            role.add_metric([name, address, node.role], 1.0)
+            primary.add_metric([name, address], float(node.is_primary))
+            if node.lag_seconds is not None:
+                lag.add_metric([name, address], node.lag_seconds)
+            leased.add_metric([name, address], node.pool.leased)
+            for state in _BREAKER_STATES:
+                breaker.add_metric([name, address, state], float(state == node.pool.breaker))
+    yield from (up, role, primary, lag, leased, breaker)
 
 
 def exposition(monitor: DatabaseMonitor) -> bytes:

@@ -19,10 +19,11 @@ async def drain_and_close(pool: ConnectionPool, drain_seconds: float) -> None:
 
     When the wait is cancelled, the leases are terminated at once.
     """
-    pool._closing = True
+    pool._closing = pool._is_shut = True
     pool._waiting.fail_all(pool._closed_error)
     pool._waiting.close()
     pool._opener.close()
+    pool._guard.close()
     if pool._housekeeper is not None:
         pool._housekeeper.cancel()
     for connection in pool._take_idle():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from sillar.context import Priority, priority
 from sillar.engines.connection import DriverConnection
 from sillar.engines.health import PoolHealth
 from sillar.errors import ConnectError, DatabaseError
@@ -18,11 +19,11 @@ _CHECK_SECONDS: Final = 5.0
 def figures(pool: ConnectionPool) -> PoolHealth:
     """The figures now, without a round trip."""
     oldest = pool.oldest_lease()
-    healthy = not pool._closing and pool._loop is not None and pool._trouble is None
+    healthy = not pool._is_shut and pool._loop is not None and pool._trouble is None
     return PoolHealth(
         name=pool.name,
         healthy=healthy,
-        reason="" if healthy else str(pool._trouble or "the pool is closed"),
+        reason="" if healthy else str(pool._trouble or pool._shut_error()),
         connections_min=pool.min_connections,
         connections_max=pool.max_connections,
         open=pool._total - pool._opener.connecting + pool._dedicated,
@@ -40,6 +41,9 @@ def figures(pool: ConnectionPool) -> PoolHealth:
         waited_total=pool._waited,
         timeouts_total=pool._timeouts,
         refused_total=pool._refused,
+        shed_total=pool._admission.shed_total,
+        breaker=pool.breaker.state.value,
+        breaker_openings_total=pool.breaker.openings_total,
         wait_seconds_total=pool._wait_seconds,
         resets_total=pool._upkeep.resets_total,
         oldest_lease_seconds=0.0 if oldest is None else pool._now() - oldest.borrowed_at,
@@ -55,7 +59,7 @@ async def ask(pool: ConnectionPool) -> None:
 
 
 async def _one_to_ask(pool: ConnectionPool) -> DriverConnection[Any] | None:
-    if pool._closing or pool._loop is None:
+    if pool._is_shut or pool._loop is None:
         return None
     for dead in [connection for connection in pool._idle if connection.is_closed()]:
         pool._idle.remove(dead)
@@ -68,7 +72,8 @@ async def _one_to_ask(pool: ConnectionPool) -> DriverConnection[Any] | None:
         pool._lend(connection, asyncio.current_task())
     elif not pool._leased and not len(pool._waiting):
         try:
-            connection = await pool.acquire_connection(_CHECK_SECONDS)
+            with priority(Priority.HIGH):
+                connection = await pool.acquire_connection(_CHECK_SECONDS)
         except DatabaseError as error:
             pool._trouble = error
         except asyncio.CancelledError:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sillar.errors import NestedAcquireError, PoolClosedError, PoolExhaustedError, PoolTimeoutError
+from sillar.errors import (
+    BreakerOpenError,
+    NestedAcquireError,
+    NoNodeError,
+    NoPrimaryError,
+    OverloadedError,
+    PoolClosedError,
+    PoolExhaustedError,
+    PoolTimeoutError,
+)
+from sillar.pool.breaker import BreakerState
 
 if TYPE_CHECKING:
+    from sillar.pool.breaker import CircuitBreaker
     from sillar.pool.pool import ConnectionPool
+    from sillar.pool.topology import Topology
+
+
+_RETRY_SECONDS_MIN: Final = 0.1
 
 
 def numbers(pool: ConnectionPool) -> str:
@@ -31,6 +46,19 @@ def exhausted_error(pool: ConnectionPool) -> PoolExhaustedError:
         f"{numbers(pool)}; waiting_max={pool.config.waiting_max} callers wait already;"
         " raise max_connections, release earlier, or shed load upstream"
     )
+    error.retry_after_seconds = 1.0
+    error.at(database=pool.name)
+    return error
+
+
+def overloaded_error(pool: ConnectionPool, retry_after_seconds: float) -> OverloadedError:
+    """For a caller that would have to wait for too long."""
+    error = OverloadedError(
+        f"{numbers(pool)}; for {pool.config.queue_interval:g} s nobody was served within"
+        f" queue_target={pool.config.queue_target:g} s, so no more callers are let in; come back in"
+        f" {retry_after_seconds:.1f} s, raise max_connections, or send less"
+    )
+    error.retry_after_seconds = retry_after_seconds
     error.at(database=pool.name)
     return error
 
@@ -60,6 +88,54 @@ def nested_error(pool: ConnectionPool, places: list[str]) -> NestedAcquireError:
         " is open instead of acquiring a second one"
     )
     error.at(database=pool.name)
+    return error
+
+
+def breaker_error(pool: ConnectionPool, breaker: CircuitBreaker) -> BreakerOpenError:
+    """For a caller while the node is not asked."""
+    seconds = breaker.retry_after_seconds
+    if seconds is None:
+        until = "it stays open until somebody closes it with pool.breaker.close()"
+    elif breaker.state is BreakerState.HALF_OPEN:
+        until = "the node is being probed"
+    else:
+        until = f"the node is probed in {seconds:.1f} s"
+    trouble = f" ({pool._trouble})" if pool._trouble is not None else ""
+    error = BreakerOpenError(
+        f"the circuit breaker of pool {pool.name!r} opened {breaker.opened_seconds:.1f} s ago:"
+        f" {breaker.reason}{trouble}; {until}; nothing was sent: look after the server, and come back later"
+    )
+    error.retry_after_seconds = None if seconds is None else max(seconds, _RETRY_SECONDS_MIN)
+    error.at(database=pool.name, node=None if pool._trouble is None else pool._trouble.node)
+    return error
+
+
+def nobody_error(topology: Topology, *, is_read: bool) -> NoNodeError:
+    """For a caller that has waited in vain for a node that will do."""
+    if not is_read and (primary := topology.primary) is not None:
+        error: NoNodeError = NoPrimaryError(
+            f"{primary.name} has taken over the writes of {topology.name!r}, and has not caught up yet with what its"
+            f" cluster had committed: {topology.describe()}; look what keeps it from applying that"
+        )
+    elif not is_read:
+        error = NoPrimaryError(
+            f"no primary is known for {topology.name!r}: {topology.describe()};"
+            " promote a node, or look why none can be reached"
+        )
+    else:
+        error = NoNodeError(f"no node of {topology.name!r} can serve this read: {topology.describe()}")
+    error.retry_after_seconds = topology.config.check_interval
+    error.at(database=topology.name)
+    return error
+
+
+def no_room_error(topology: Topology, waiting: int) -> PoolExhaustedError:
+    """For one caller more than may wait for a node."""
+    error = PoolExhaustedError(
+        f"{waiting} callers wait for a node of {topology.name!r} already (waiting_max); {topology.describe()}"
+    )
+    error.retry_after_seconds = topology.config.check_interval
+    error.at(database=topology.name)
     return error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -14,10 +14,13 @@ from sillar.engines.connection import DriverConnection
 from sillar.errors import ConnectError, DatabaseError
 
 _log = structlog.get_logger("sillar.pool")
+_AFTER_OUTAGE_MAX: Final = 2
+_CAREFUL_SECONDS: Final = 5.0
 
 
 class Opener:
-    """Handshakes in the background, bounded in number; after a failure one at a time, with back-off and jitter.
+    """Handshakes in the background, bounded in number; after a failure one at a time, with back-off and jitter, and for
+    some seconds after the first that succeeds again two at a time.
 
     Args:
         config: ``connect_timeout``, ``handshakes_max``, the back-off and the lifetime of connections.
@@ -26,7 +29,8 @@ class Opener:
         random: where jitter comes from.
         arrived: called with each connection that :meth:`begin` has opened.
         failed: called with the error of each that failed, or with None for one that was given up at shutdown.
-        over: called when a back-off is over.
+        over: called when a back-off is over, and when another handshake may take the place of one given up.
+        opened: called with each connection, before anybody else sees it.
 
     Attributes:
         connecting: handshakes in flight that :meth:`begin` has begun.
@@ -45,14 +49,15 @@ class Opener:
         arrived: Callable[[DriverConnection[Any]], None],
         failed: Callable[[DatabaseError | None], None],
         over: Callable[[], None],
+        opened: Callable[[DriverConnection[Any]], None],
     ) -> None:
         self._config = config
         self._name = name
         self._open_connection = open_connection
         self._random = random
-        self._arrived, self._failed, self._over = arrived, failed, over
+        self._arrived, self._failed, self._over, self._opened = arrived, failed, over, opened
         self._generation = 0
-        self._retry_at = 0.0
+        self._retry_at = self._careful_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.connecting = self.failures = 0
@@ -63,7 +68,12 @@ class Opener:
         """How many more handshakes may begin at this instant."""
         if now < self._retry_at:
             return 0
-        return (1 if self.failures else self._config.handshakes_max) - self.connecting
+        most = self._config.handshakes_max
+        if self.failures:
+            most = 1
+        elif now < self._careful_until:
+            most = min(most, _AFTER_OUTAGE_MAX)
+        return most - self.connecting
 
     def refusal(self, now: float) -> ConnectError | None:
         """The error with which the server refuses for good, while nobody knocks again."""
@@ -104,8 +114,10 @@ class Opener:
         jitter = self._config.max_lifetime_jitter * self._random.uniform(0.0, 1.0)
         connection.generation = generation
         connection.created_at = now
-        connection.expires_at = now + self._config.max_lifetime * (1.0 - jitter)
+        limit = now + self._config.max_lifetime * (1.0 - jitter)
+        connection.expires_at = min(limit, connection.expires_at or limit)  # its login may end earlier
         self.opened_total += 1
+        self._opened(connection)
         if self.failures:
             _log.info("reconnected", database=self._name, failures=self.failures)
         self.forget_failures()
@@ -118,17 +130,28 @@ class Opener:
         return self._generation
 
     def forget_failures(self) -> None:
-        """No back-off any more."""
+        """No back-off any more, but a server that has just come back is not stormed."""
+        if self.failures:
+            self.take_care()
         self.failures, self._retry_at, self.last_error = 0, 0.0, None
 
+    def take_care(self) -> None:
+        """The server has just come back: open few at once for some seconds."""
+        self._careful_until = asyncio.get_running_loop().time() + _CAREFUL_SECONDS
+
     def close(self) -> None:
-        """Give up what is under way."""
+        """Knock no more, and give up what is under way."""
         if self._timer is not None:
             self._timer.cancel()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Give up what is under way."""
         for task in self.tasks:
             task.cancel()
 
     async def _open(self) -> None:
+        generation = self._generation
         try:
             connection = await self.open()
         except DatabaseError as error:
@@ -138,6 +161,8 @@ class Opener:
         except BaseException:
             self.connecting -= 1
             self._failed(None)
+            if generation != self._generation:  # given up in favour of new ones
+                self._over()
             raise
         else:
             self.connecting -= 1

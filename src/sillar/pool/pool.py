@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
-
-import structlog
+from typing import Any, ClassVar, Final
 
 from sillar.clock import Random, system_random
 from sillar.config import ConnectionPoolConfig
@@ -21,19 +19,25 @@ from sillar.engines.connection import DriverConnection
 from sillar.engines.health import PoolHealth
 from sillar.errors import ConnectError, DatabaseError, PoolClosedError, PoolExhaustedError, PoolTimeoutError, UsageError
 from sillar.pool import health, messages
+from sillar.pool.admission import AdmissionControl, admit
+from sillar.pool.breaker import CircuitBreaker
 from sillar.pool.closing import drain_and_close
+from sillar.pool.controls import PoolControls
+from sillar.pool.deadlock import detect_deadlock
 from sillar.pool.dedicated import DedicatedConnections
+from sillar.pool.guard import NodeGuard
+from sillar.pool.housekeeping import housekeep
 from sillar.pool.lease import DatabaseConnection
 from sillar.pool.opener import Opener, once_more
 from sillar.pool.place import calling_place
 from sillar.pool.upkeep import Upkeep
+from sillar.pool.usage import UsageRecorder
 from sillar.pool.waiting import Waiter, WaitingQueue
 
-_log = structlog.get_logger("sillar.pool")
-_HOUSEKEEPING_SECONDS = 5.0
+_LATENCY_SECONDS: Final = 10.0  # time constant of the mean of how long leases are out
 
 
-class ConnectionPool:
+class ConnectionPool(PoolControls):
     """Physical connections to one node, shared by everybody who talks to it.
 
     Args:
@@ -46,7 +50,13 @@ class ConnectionPool:
 
     A connection is *clean* when it is released without ``dirty``, outside a transaction: it goes to the next caller at
     once. Every other one is reset first (one round trip, in the background), and closed if that fails.
+
+    Attributes:
+        breaker: of the node; open, it has callers refused at once.
+        on_error: told of every error that the server or the socket gives on one of the connections.
     """
+
+    is_routed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -65,33 +75,41 @@ class ConnectionPool:
         self.connection_timeout: float = config.connection_timeout
         self.idle_timeout: float = config.idle_timeout
         self._open_connection = open_connection or adapter.open_connection
+        random = random or system_random()
         self._upkeep = Upkeep(name, self._put)
         self._opener = Opener(
             config,
             name,
             lambda: self._open_connection(),
-            random or system_random(),
+            random,
             arrived=self._arrived,
             failed=self._connect_failed,
             over=self._serve,
+            opened=self._adopt,
         )
         self._dedicated_connections = DedicatedConnections(adapter, self._opener, self._upkeep, self._dedicated_changed)
         self._idle: list[DriverConnection[Any]] = []
         self._leased: dict[DriverConnection[Any], asyncio.Task[Any] | None] = {}
         self._waiting = WaitingQueue(self._timeout_error)
+        self._admission = AdmissionControl(config.queue_target, config.queue_interval)
         self._total = 0  # idle, leased, restoring, validating and connecting ones; not the dedicated
-        self._dedicated = 0
-        self._generation = 0
+        self._dedicated = self._generation = 0
         self._validate_after = config.validate_after_idle
         self._closing = False
+        self._suspension: Callable[[], DatabaseError] | None = None
+        self._is_shut = False  # closing, suspended or behind an open breaker: nothing is kept, nobody is served
+        self._guard = NodeGuard(self, random)
+        self.breaker: CircuitBreaker = self._guard.breaker
+        self.on_error: Callable[[DriverConnection[Any], DatabaseError], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = lambda: 0.0
         self._trouble: DatabaseError | None = None  # of the last connect or ping, until one succeeds
         self._housekeeper: asyncio.TimerHandle | None = None
         self._released = asyncio.Event()
-        self._closed = self._lost = 0
-        self._acquired = self._waited = self._timeouts = self._refused = 0
+        self._closed = self._lost = self._acquired = self._waited = self._timeouts = self._refused = 0
+        self.recorder: UsageRecorder | None = None  # of an optimizer that watches
         self._wait_seconds = 0.0
+        self._latency_seconds = self._latency_at = 0.0
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -109,7 +127,7 @@ class ConnectionPool:
             raise UsageError(f"pool {self.name!r} was closed; a pool is opened once, make a new one")
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        if self.config.on_unavailable == "fail":
+        if self.config.on_unavailable == "fail" and not self._is_shut:
             self._total += 1
             try:
                 connection = await self._opener.open()
@@ -117,7 +135,7 @@ class ConnectionPool:
                 self._total -= 1
                 raise
             self._put(connection)
-        self._housekeep()
+        housekeep(self)
 
     async def close(self, drain_seconds: float | None = None) -> None:
         """Refuse new callers, wait for leases to come back, then close everything.
@@ -131,12 +149,12 @@ class ConnectionPool:
 
     def abandon(self) -> None:
         """Forget everything without touching a socket: for a forked child, whose sockets belong to the parent."""
-        self._closing = True
+        self._closing = self._is_shut = True
         self._loop = None
 
     # --- acquire and release ----------------------------------------------------------------------------------------
 
-    def try_acquire(self) -> DriverConnection[Any] | None:
+    def try_acquire(self, read: Any = None) -> DriverConnection[Any] | None:
         """A fresh, idle connection, or None. Never waits, never connects."""
         idle = self._idle
         if not idle:
@@ -152,21 +170,24 @@ class ConnectionPool:
             return None
         idle.pop()
         connection.leased = True
-        connection.borrowed_at = now
+        connection.asked_at = connection.borrowed_at = now
         self._leased[connection] = asyncio.current_task()
         self._acquired += 1
         return connection
 
-    async def acquire_connection(self, timeout_seconds: float | None = None) -> DriverConnection[Any]:
+    async def acquire_connection(self, timeout_seconds: float | None = None, read: Any = None) -> DriverConnection[Any]:
         """A connection; waits in the queue while none is free.
 
         Args:
             timeout_seconds: how long to wait at most; the configured ``connection_timeout`` bounds it from above.
+            read: for a source that routes.
 
         Raises:
             PoolTimeoutError: none came free in time.
             PoolExhaustedError: ``waiting_max`` callers wait already.
             PoolClosedError: the pool is closed or closing.
+            OverloadedError: callers wait for longer than ``queue_target``, and it would be one more.
+            BreakerOpenError, NodeUnavailableError: the node failed too often, or is out of service.
             NestedAcquireError: every connection is held by a task that waits for another one.
             ConnectError: the server refuses for good (password, database name, certificate).
         """
@@ -174,21 +195,16 @@ class ConnectionPool:
         if connection is not None:
             return connection
         loop = self._loop
-        if loop is None or self._closing:
-            raise self._closed_error()
-        excess = len(self._waiting) - self.config.waiting_max
-        if excess >= 0 and excess >= self._to_come():
-            self._refused += 1
-            raise messages.exhausted_error(self)
+        if loop is None or self._is_shut:
+            raise self._shut_error()
+        priority = admit(self, loop.time())
         if not self._total and (refusal := self._opener.refusal(loop.time())) is not None:
             raise once_more(refusal)
-        timeout = self.connection_timeout
-        if timeout_seconds is not None and timeout_seconds < timeout:
-            timeout = timeout_seconds
-        waiter = self._waiting.join(loop, timeout)
+        timeout = self.connection_timeout if timeout_seconds is None else min(timeout_seconds, self.connection_timeout)
+        waiter = self._waiting.join(loop, timeout, priority)
         self._serve()
         if not waiter.future.done():
-            self._detect_deadlock(waiter)
+            detect_deadlock(self, waiter)
         self._waited += 1
         try:
             connection = await waiter.future
@@ -201,6 +217,8 @@ class ConnectionPool:
             raise
         finally:
             self._wait_seconds += loop.time() - waiter.since
+            if self.recorder is not None and connection is None:
+                self.recorder.lose(waiter.since)
         return connection
 
     def release_connection(self, connection: DriverConnection[Any]) -> None:
@@ -212,40 +230,20 @@ class ConnectionPool:
         if not connection.leased:
             raise UsageError(f"a connection of pool {self.name!r} was released twice")
         connection.leased = False
-        connection.holder = None
-        connection.place = None
+        connection.holder = connection.place = None
         self._leased.pop(connection, None)
-        if connection.dirty or connection.in_transaction or self._closing:
+        now = self._now()
+        seconds, mean = now - connection.borrowed_at, self._latency_seconds
+        if seconds < mean:
+            elapsed = now - self._latency_at
+            seconds = mean + (seconds - mean) * (elapsed / (elapsed + _LATENCY_SECONDS))
+        self._latency_seconds, self._latency_at = seconds, now
+        if connection.dirty or connection.in_transaction or self._is_shut:
             self._released.set()
-            if not (self._closing or connection.is_closed() or connection.generation != self._generation):
+            if not (self._is_shut or connection.is_closed() or connection.generation != self._generation):
                 self._upkeep.restore(connection)
                 return
-        self._put(connection)
-
-    async def acquire(self) -> DatabaseConnection:
-        """Lease a connection; give it back with :meth:`release` or use ``async with pool.lease()``.
-
-        Raises:
-            See :meth:`acquire_connection`.
-        """
-        connection = await self.acquire_connection()
-        connection.place = calling_place()
-        return DatabaseConnection(self, self.adapter, connection)
-
-    async def release(self, connection: DatabaseConnection) -> None:
-        """Give a lease back."""
-        connection.release()
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[DatabaseConnection]:
-        """Lease a connection for the block."""
-        connection = await self.acquire_connection()
-        connection.place = calling_place()
-        lease = DatabaseConnection(self, self.adapter, connection)
-        try:
-            yield lease
-        finally:
-            lease.release()
+        self._put(connection, now)
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[DatabaseConnection]:
@@ -257,8 +255,8 @@ class ConnectionPool:
             PoolExhaustedError: the budget is spent on other connections that are all in use.
             ConnectError: it could not be opened.
         """
-        if self._loop is None or self._closing:
-            raise self._closed_error()
+        if self._loop is None or self._is_shut:
+            raise self._shut_error()
         if self._total + self._dedicated >= self.max_connections:
             if not self._idle:
                 raise PoolExhaustedError(
@@ -267,34 +265,6 @@ class ConnectionPool:
             self._retire(self._idle.pop(0))
         async with self._dedicated_connections.lease(self._now, calling_place()) as lease:
             yield lease
-
-    # --- changes while running --------------------------------------------------------------------------------------
-
-    def resize(self, *, min_connections: int | None = None, max_connections: int | None = None) -> None:
-        """Change the limits while running. Surplus connections leave when they become idle.
-
-        Raises:
-            UsageError: the limits contradict each other.
-        """
-        low = self.min_connections if min_connections is None else min_connections
-        high = self.max_connections if max_connections is None else max_connections
-        if not 0 <= low <= high or high < 1:
-            raise UsageError(
-                f"0 <= min_connections ({low}) <= max_connections ({high}) and 1 <= max_connections is needed"
-            )
-        self.min_connections, self.max_connections = low, high
-        while self._idle and self._total + self._dedicated > high:
-            self._retire(self._idle.pop(0))
-        self._serve()
-
-    def clear(self, reason: str) -> None:
-        """Begin a new generation: idle connections are closed now, leased ones when they come back."""
-        self._generation = self._opener.begin_generation()
-        idle = self._take_idle()
-        _log.info("pool cleared", database=self.name, reason=reason, closed=len(idle), leased=len(self._leased))
-        for connection in idle:
-            self._retire(connection)
-        self._serve()
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
@@ -310,39 +280,56 @@ class ConnectionPool:
         await health.ask(self)
         return self.stats()
 
+    @property
+    def leased_count(self) -> int:
+        """How many connections are out."""
+        return len(self._leased)
+
+    @property
+    def latency_seconds(self) -> float:
+        """How long leases are out: an exponentially weighted mean over some ten seconds that rises at once to what is
+        longer than itself ("peak EWMA" of Twitter's Finagle), and fades while nobody comes."""
+        elapsed = self._now() - self._latency_at
+        return self._latency_seconds * (_LATENCY_SECONDS / (elapsed + _LATENCY_SECONDS))
+
     def oldest_lease(self) -> DriverConnection[Any] | None:
         """The connection that is out for longest."""
         return min(self._leased, key=lambda connection: connection.borrowed_at, default=None)
 
     # --- within -----------------------------------------------------------------------------------------------------
 
-    def _put(self, connection: DriverConnection[Any]) -> None:
+    def _put(self, connection: DriverConnection[Any], now: float | None = None) -> None:
         """A connection in order: to the first waiter, or to the idle ones; or out, when it is old or one too many."""
-        now = self._now()
+        if now is None:
+            now = self._now()
+        if self.recorder is not None and connection.borrowed_at > connection.idle_since:  # it was leased until now
+            self.recorder.record(connection.asked_at, connection.borrowed_at, now)
         if (
             connection.is_closed()
             or connection.generation != self._generation
             or now >= connection.expires_at
             or self._total + self._dedicated > self.max_connections
-            or self._closing
+            or self._is_shut
         ):
             self._retire(connection)
             self._serve()
             return
+        self.breaker.calls += 1  # one that succeeded
         waiter = self._waiting.pop()
         if waiter is None:
             connection.idle_since = now
             self._idle.append(connection)
             return
         connection.leased = True
-        connection.borrowed_at = now
+        connection.asked_at, connection.borrowed_at = waiter.since, now
         self._leased[connection] = waiter.task
         self._acquired += 1
+        self._admission.served(waiter.priority, now - waiter.since, now)
         waiter.future.set_result(connection)
 
     def _lend(self, connection: DriverConnection[Any], task: asyncio.Task[Any] | None) -> None:
         connection.leased = True
-        connection.borrowed_at = self._now()
+        connection.asked_at = connection.borrowed_at = self._now()
         self._leased[connection] = task
 
     def _dedicated_changed(self, change: int) -> None:
@@ -359,7 +346,8 @@ class ConnectionPool:
     def _serve(self) -> None:
         """Give waiters what is idle, then open what is missing."""
         room = self.max_connections - self._total - self._dedicated
-        if self._closing or self._loop is None or (room <= 0 and not self._idle):
+        if self._is_shut or self._loop is None or (room <= 0 and not self._idle):
+            self._guard.look()
             return
         now = self._now()
         upkeep, opener = self._upkeep, self._opener
@@ -377,6 +365,16 @@ class ConnectionPool:
             self._total += 1
             opener.begin()
 
+    def _adopt(self, connection: DriverConnection[Any]) -> None:
+        connection.pool = self
+        connection.on_error = self._reported
+
+    def _reported(self, connection: DriverConnection[Any], error: DatabaseError) -> None:
+        """An error that the server or the socket gave on one of the connections."""
+        self._guard.reported(connection, error)
+        if self.on_error is not None:
+            self.on_error(connection, error)
+
     def _arrived(self, connection: DriverConnection[Any]) -> None:
         self._trouble = None
         self._put(connection)
@@ -387,20 +385,9 @@ class ConnectionPool:
         if error is None:
             return
         self._trouble = error
+        self._guard.connect_failed(error)
         if isinstance(error, ConnectError) and error.permanent and not self._total:
             self._waiting.fail_all(lambda: once_more(error))
-
-    def _detect_deadlock(self, waiter: Waiter) -> None:
-        """Raise if every connection is held by a task that itself waits here."""
-        leased = self._leased
-        if waiter.task not in leased.values() or len(leased) < self.max_connections - self._dedicated:
-            return
-        waiting = {other.task for other in self._waiting}
-        if all(task in waiting for task in leased.values()):
-            waiter.future.cancel()
-            self._waiting.leave(waiter)
-            held = [connection.place or "a statement" for connection, task in leased.items() if task is waiter.task]
-            raise messages.nested_error(self, held)
 
     def _retire(self, connection: DriverConnection[Any]) -> None:
         self._total -= 1
@@ -410,35 +397,20 @@ class ConnectionPool:
         elif not self._closing:
             self._lost += 1
 
-    def _take_idle(self) -> list[DriverConnection[Any]]:
-        idle, self._idle = self._idle, []
-        return idle
-
-    def _housekeep(self) -> None:
-        """Every few seconds: reap what is idle for long, retire what is old, name leaks, keep the minimum."""
-        assert self._loop is not None
-        now = self._now()
-        keep: list[DriverConnection[Any]] = []
-        for connection in self._take_idle():  # the longest idle first
-            surplus = self._total > self.min_connections and now - connection.idle_since > self.idle_timeout
-            if surplus or now >= connection.expires_at or connection.is_closed():
-                self._retire(connection)
-            else:
-                keep.append(connection)
-        self._idle = keep
-        if self.config.leak_detection is not None:
-            self._upkeep.report_leaks(self._leased, self.config.leak_detection, now)
-        self._serve()
-        limits = [_HOUSEKEEPING_SECONDS, self.idle_timeout / 2, self.config.max_lifetime / 4]
-        if self.config.leak_detection is not None:
-            limits.append(self.config.leak_detection / 2)
-        self._housekeeper = self._loop.call_later(max(0.02, min(limits)), self._housekeep)
-
     def _timeout_error(self, waiter: Waiter) -> PoolTimeoutError:
         self._timeouts += 1
+        self._guard.waited_in_vain()
         waited = self._now() - waiter.since
         holds_one = waiter.task in self._leased.values()
         return messages.timeout_error(self, waited, self._opener.last_error, holds_one=holds_one)
+
+    def _shut_error(self) -> DatabaseError:
+        """Why nobody is served."""
+        if self._suspension is not None and not self._closing:
+            return self._suspension()
+        if self._loop is not None and not self._closing:
+            return self._guard.refusal()
+        return self._closed_error()
 
     def _closed_error(self) -> PoolClosedError:
         return messages.closed_error(self.name, was_open=self._loop is not None)

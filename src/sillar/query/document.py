@@ -26,6 +26,7 @@ DocumentVerb: TypeAlias = Literal[
     "create_index",
     "drop_index",
     "drop_collection",
+    "rename_collection",
     "explain",
     "command",
 ]

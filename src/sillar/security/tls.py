@@ -13,9 +13,12 @@ class DatabaseSecurityManager:
 
     def __init__(self, config: DatabaseSecurityConfig) -> None:
         self.config = config
+        self._contexts: dict[SSLConfig, ssl.SSLContext] = {}
 
     def create_ssl_context(self, ssl_config: SSLConfig) -> ssl.SSLContext:
         """The client context for ``ssl_config``, with at least ``minimum_tls_version``.
+
+        The same one each time: it follows its files, so that renewed certificates are used from the next handshake on.
 
         Raises:
             UsageError: mode ``disable`` has no context.
@@ -24,7 +27,12 @@ class DatabaseSecurityManager:
         floor = self.config.minimum_tls_version
         if ssl_config.minimum_version is None or ssl_config.minimum_version < floor:  # "TLSv1.2" < "TLSv1.3"
             ssl_config = ssl_config.model_copy(update={"minimum_version": floor})
-        context = ssl_context(ssl_config)
+        context = self._contexts.get(ssl_config)
         if context is None:
-            raise UsageError("ssl_config.mode is disable: a connection without TLS has no context; ask for verify-full")
+            context = ssl_context(ssl_config)
+            if context is None:
+                raise UsageError(
+                    "ssl_config.mode is disable: a connection without TLS has no context; ask for verify-full"
+                )
+            self._contexts[ssl_config] = context
         return context

@@ -16,8 +16,8 @@ from tests.integrations.beanie.shed.tools import chisels
 from tests.integrations.beanie.shed.tools.chisels import Bucket, Chisel, Things, Tool, ToothChisel
 
 from sillar import DatabaseManager, errors
+from sillar.engines.mongodb.indexes import drift_of, existing_indexes, wanted_indexes
 from sillar.integrations.beanie import BeanieIntegration, Index, IndexDrift
-from sillar.integrations.beanie.indexes import drift_of, existing_indexes, wanted_indexes
 from sillar.integrations.beanie.private import declared_indexes
 from sillar.testing.servers import MongoDBServer
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy.dialects.postgresql import asyncpg
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _AdhocProxiedConnection, _ConnectionRecord
@@ -38,6 +39,14 @@ def test_pool_and_record() -> None:
     assert "connection" in parameters(Connection.__init__)
 
 
+def test_engines_with_options_have_the_pool_of_the_engine_they_are_made_of() -> None:
+    assert issubclass(OptionEngine, Engine)
+    assert Engine._option_cls is OptionEngine  # type: ignore[attr-defined]
+    assert parameters(OptionEngine.__init__) == ["self", "proxied", "execution_options"]
+    assert isinstance(OptionEngine.pool, property)
+    assert "pool.connect()" in inspect.getsource(Engine.raw_connection)
+
+
 def test_the_adapter_of_asyncpg() -> None:
     connection, cursor = asyncpg.AsyncAdapt_asyncpg_connection, asyncpg.AsyncAdapt_asyncpg_cursor
     assert {"_transaction", "_prepared_statement_cache", "isolation_level"} <= set(connection.__slots__)
@@ -51,6 +60,7 @@ def test_the_adapter_of_asyncpg() -> None:
     assert parameters(cursor._prepare_and_execute) == ["self", "operation", "parameters"]
     assert parameters(cursor._executemany) == ["self", "operation", "seq_of_parameters"]
     assert cursor.server_side is False
+    assert parameters(connection._handle_exception) == ["self", "error"]
     assert asyncpg.AsyncAdapt_asyncpg_ss_cursor.server_side is True
     for name in ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec", "colspecs"):
         assert hasattr(asyncpg.PGDialect_asyncpg, name)

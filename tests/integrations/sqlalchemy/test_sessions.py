@@ -249,6 +249,18 @@ async def test_ddl_and_dml_through_text(shelves: Shelves) -> None:
         await connection.execute(text("DROP TABLE sa_scratch"))
 
 
+async def test_a_table_is_read_after_it_was_altered(shelves: Shelves) -> None:
+    """On the connection that altered it, which has the reading prepared from before."""
+    async with shelves.orm.engine.begin() as connection:
+        for statement in ("CREATE TABLE altered (a varchar(10))", "INSERT INTO altered VALUES ('x')"):
+            await connection.execute(text(statement))
+        for change in ("ADD b varchar(10)", "RENAME COLUMN a TO c"):
+            await connection.execute(text("SELECT * FROM altered"))
+            await connection.execute(text(f"ALTER TABLE altered {change}"))
+        assert (await connection.execute(text("SELECT * FROM altered"))).mappings().all() == [{"c": "x", "b": None}]
+        await connection.execute(text("DROP TABLE altered"))
+
+
 async def test_pool_events_fire(shelves: Shelves) -> None:
     seen: list[str] = []
     pool = shelves.orm.engine.sync_engine.pool

@@ -14,7 +14,7 @@ from sillar.testing.servers import ServerFleet
 ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 MODELS = {"models": ["tests.integrations.tortoise.library"]}
 TABLES = ("tt_book_tag", "tt_book", "tt_tag", "tt_seat", "tt_author", "tt_every")
-POOL = {"min_connections": 0, "max_connections": 3, "waiting_max": 10_000}
+POOL = {"min_connections": 0, "max_connections": 3, "waiting_max": 10_000, "connection_timeout": 60}
 
 
 @dataclass(frozen=True, slots=True)

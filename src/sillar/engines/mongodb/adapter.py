@@ -12,8 +12,9 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
-from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MongoDBConfig
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MongoDBConfig, NodeAddress
 from sillar.engines.adapter import DatabaseAdapter
+from sillar.engines.mongodb.accounts import MongoDBAccounts
 from sillar.engines.mongodb.arguments import checked
 from sillar.engines.mongodb.bulk import keyed_command
 from sillar.engines.mongodb.client import MongoDBClient
@@ -34,6 +35,8 @@ from sillar.query.statement import Parameters
 _PRESENT: Final = (
     Capability.DOCUMENTS,
     Capability.TRANSACTIONS,
+    Capability.READ_ONLY_TRANSACTIONS,
+    Capability.COMMIT_OUTCOME,
     Capability.REPEATABLE_READ,
     Capability.CHECK_CONSTRAINTS,
     Capability.RETURNING,
@@ -107,6 +110,10 @@ class MongoDBAdapter(DatabaseAdapter):
         return MongoDBExplainer(self)
 
     @property
+    def accounts(self) -> MongoDBAccounts:
+        return MongoDBAccounts(self._mongodb_config)
+
+    @property
     def catalogue(self) -> MongoDBCatalogue:
         return MongoDBCatalogue(self)
 
@@ -121,13 +128,17 @@ class MongoDBAdapter(DatabaseAdapter):
         """A client of the driver, connected and logged in. The caller closes it."""
         return (await self._opened(self.config.credentials)).raw
 
-    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> MongoDBConnection:
+    async def open_connection(
+        self, credentials: DatabaseCredentials | None = None, address: NodeAddress | None = None
+    ) -> MongoDBConnection:
         """A lease on a client of its own, which it closes with itself."""
         return MongoDBConnection(await self._opened(credentials or self.config.credentials), owned=True)
 
-    def own_source(self) -> MongoDBSource:
+    def own_source(self, name: str = "") -> MongoDBSource:
         """The driver's pool, on a new client."""
-        return MongoDBSource(self._mongodb_config, self.capabilities, self.current_credentials)
+        return MongoDBSource(
+            self._mongodb_config, self.capabilities, self.current_credentials, self.other_credentials, name=name
+        )
 
     async def _opened(self, credentials: DatabaseCredentials) -> MongoDBClient:
         client = MongoDBClient(self._mongodb_config, credentials, self.capabilities)

@@ -35,6 +35,7 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "create_index": ("keys",),
     "drop_index": ("index_or_name",),
     "drop_collection": (),
+    "rename_collection": ("new_name",),
     "explain": ("command",),
     "command": ("command",),
 }

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import math
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
 
 from sillar import errors
 from sillar.capabilities import Capabilities
 from sillar.config import ConnectionPoolConfig, DatabaseCredentials, MongoDBConfig, ssl_context
+from sillar.context import remaining_seconds
 from sillar.engines.mongodb.activity import PoolActivity, TopologyActivity
 from sillar.engines.mongodb.errors import connect_error, parameter_error
 from sillar.engines.mongodb.gate import CommandGate
 from sillar.engines.mongodb.killer import SessionKiller
-from sillar.engines.mongodb.private import use_ssl_context
+from sillar.engines.mongodb.private import use_credentials, use_ssl_context
 from sillar.engines.mongodb.values import CODEC, document_shape
 
 Document = dict[str, Any]
@@ -33,6 +36,8 @@ class MongoDBClient:
 
     Attributes:
         raw: the driver's own client.
+        credentials: who logs in.
+        login_refused: told when the server has refused the login of a further socket.
         database: the driver's database under Sillar's codec.
         shape: of results that are documents.
         capabilities: narrowed by a probe.
@@ -40,6 +45,8 @@ class MongoDBClient:
 
     def __init__(self, config: MongoDBConfig, credentials: DatabaseCredentials, capabilities: Capabilities) -> None:
         self.config = config
+        self.credentials = credentials
+        self.login_refused: Callable[[errors.AuthenticationError], None] = lambda _: None
         self.pool_config = config.pool or ConnectionPoolConfig()
         self.address = ",".join(map(str, config.addresses))
         self.activity, self.topology = PoolActivity(), TopologyActivity()
@@ -47,6 +54,7 @@ class MongoDBClient:
             config, self.pool_config, credentials, [self.activity, self.topology]
         )
         self.database: AsyncDatabase[Document] = self.raw.get_database(config.database, codec_options=CODEC)
+        self._reading: dict[str, AsyncDatabase[Document]] = {}
         self.shape = document_shape()
         self.capabilities = capabilities
         self.statement_timeout = config.connection_options.statement_timeout
@@ -54,6 +62,36 @@ class MongoDBClient:
         pool = self.pool_config
         self.gate = CommandGate(pool.max_connections, pool.waiting_max, pool.connection_timeout, self.numbers)
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def reading(self, preference: str, staleness_seconds: int = -1) -> AsyncDatabase[Document]:
+        """The database with another read preference.
+
+        Args:
+            preference: a mode, as MongoDB names it.
+            staleness_seconds: how far members may be behind; -1: any distance.
+        """
+        found = self._reading.get(preference) if staleness_seconds < 0 else None
+        if found is None:
+            mode = make_read_preference(read_pref_mode_from_name(preference), None, staleness_seconds)
+            found = self.database.with_options(read_preference=mode)
+            if staleness_seconds < 0:
+                self._reading[preference] = found
+        return found
+
+    def limit(self, timeout_seconds: float | None) -> float | None:
+        """Seconds that a command may take; None: as long as it takes.
+
+        A limit holds for finding a server, too: with a long one, a server that is gone is waited for so long.
+
+        Args:
+            timeout_seconds: what was asked for; None: ``statement_timeout``; infinite: none, whatever is configured.
+        """
+        return None if timeout_seconds == math.inf else timeout_seconds or self.statement_timeout
+
+    def time_to_resolve(self) -> float:
+        """Seconds that a commit whose reply was lost may be repeated for."""
+        limit, remaining = self.config.retry.resolution_timeout, remaining_seconds()
+        return limit if remaining is None else min(limit, remaining)
 
     async def connect(self, timeout_seconds: float | None = None) -> None:
         """Find a server, log in, and return.
@@ -67,6 +105,11 @@ class MongoDBClient:
         except (pymongo.errors.PyMongoError, OSError) as error:
             seconds = timeout_seconds or self.config.connection_options.server_selection_timeout
             raise connect_error(error, node=self.address, failures=self.failures(), seconds=seconds) from error
+
+    async def use_credentials(self, credentials: DatabaseCredentials) -> None:
+        """Log in with these from the next socket on; those that are open are replaced when nobody uses them."""
+        await use_credentials(self.raw, _driver_client(self.config, self.pool_config, credentials, []))
+        self.credentials = credentials
 
     def failures(self) -> list[BaseException]:
         """What the driver's monitors met last, one for each server that does not answer."""

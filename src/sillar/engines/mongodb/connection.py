@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn, TypeVar
 import pymongo
 import structlog
 from pymongo import ReadPreference, WriteConcern
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
@@ -17,7 +16,6 @@ from sillar import errors
 from sillar.capabilities import Capability
 from sillar.engines.connection import (
     DEFAULT_TRANSACTION,
-    DriverConnection,
     Isolation,
     NodeRole,
     NodeStatus,
@@ -30,7 +28,9 @@ from sillar.engines.mongodb.arguments import checked, document_chunks
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.compiler import CommandPlan
 from sillar.engines.mongodb.errors import statement_error
+from sillar.engines.mongodb.repeated_commit import UNKNOWN, commit_repeatedly
 from sillar.engines.mongodb.repetition import run_sets
+from sillar.engines.mongodb.session_lease import SessionLease
 from sillar.engines.mongodb.verbs import VERBS, Call, cursor_of
 from sillar.engines.mongodb.wording import names_in
 from sillar.query.bulk import BulkWrite
@@ -43,7 +43,7 @@ _END_SECONDS: Final = 5.0
 _REMEDY: Final = "run the commands one by one, or use a replica set or a sharded cluster"
 
 
-class MongoDBConnection(DriverConnection[DocumentCommand]):
+class MongoDBConnection(SessionLease):
     """A lease: the driver's client, and a session of its own on the server.
 
     The driver takes a socket from its pool for each command, so a lease holds none. What it holds is the session: its
@@ -56,24 +56,14 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         raw: the driver's ``AsyncMongoClient``.
     """
 
-    __slots__ = ("_broken", "_client", "_closed", "_left", "_owned", "_session")
+    __slots__ = ("_broken", "_closed", "_left", "_owned")
 
     def __init__(self, client: MongoDBClient, *, owned: bool = False) -> None:
-        super().__init__(client.raw, address=client.address)
-        self._client = client
+        super().__init__(client)
         self._owned = owned
-        self._session: AsyncClientSession | None = None
         self._broken = False
         self._left: asyncio.Task[Any] | None = None
         self._closed = False
-
-    @property
-    def session(self) -> AsyncClientSession:
-        """The driver's session, with the open transaction if there is one."""
-        session = self._session
-        if session is None:
-            session = self._session = self._client.raw.start_session(causal_consistency=False)
-        return session
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +100,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                 yield reply.shape, reply.rows
             return
         call = self._call(statement, args)
-        shape, limit = self._client.shape, timeout_seconds or self._client.statement_timeout
+        shape, limit = self._client.shape, self._client.limit(timeout_seconds)
         table = statement.table if isinstance(statement, CommandPlan) else None
         cursor: Any = None
         try:
@@ -173,19 +163,19 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
     async def begin(self, options: TransactionOptions = DEFAULT_TRANSACTION) -> None:
         """Begin a transaction: majority write concern; snapshot read concern for repeatable read.
 
-        Nothing is sent: the server begins with the first command.
+        Nothing is sent: the server begins with the first command. It runs on the primary, also one that only reads:
+        MongoDB has no others. What writes in a read-only one is refused here.
         """
         self._client.capabilities.require(Capability.TRANSACTIONS, remedy=_REMEDY)
-        snapshot = options.isolation is Isolation.REPEATABLE_READ
         try:
             await self.session.start_transaction(
-                read_concern=ReadConcern("snapshot") if snapshot else None,
+                read_concern=ReadConcern("snapshot") if options.isolation is Isolation.REPEATABLE_READ else None,
                 write_concern=WriteConcern("majority"),
                 read_preference=ReadPreference.PRIMARY,
             )
         except BaseException as error:
             self._raise(error, None, None)
-        self.in_transaction = True
+        self.in_transaction, self.transaction_reads = True, options.read_only
 
     async def commit(self) -> None:
         session = self.session
@@ -197,12 +187,15 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
                 " run it again"
             ).at(node=self.address)
         try:
-            await self._drive(session.commit_transaction(), None, stoppable=False)
+            await commit_repeatedly(
+                lambda seconds: self._drive(session.commit_transaction(), seconds, stoppable=False),
+                self._client.time_to_resolve(),
+            )
         except errors.UnavailableError:
             self.dirty = True  # it was not sent: the reset aborts the transaction
             raise
         except PyMongoError as error:
-            if error.has_error_label("UnknownTransactionCommitResult"):
+            if error.has_error_label(UNKNOWN):
                 self._leave_running(None)
                 raise errors.CommitUnknownError(
                     f"COMMIT was sent to {self.address} and its outcome is not known ({type(error).__name__}); the"
@@ -294,14 +287,14 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
 
     def _call(self, statement: DocumentCommand, args: Sequence[Any], first: bool = False) -> Call:
         arguments = checked(statement, args[0]) if args else statement.arguments
-        client = self._client
-        return Call(client.database, statement.collection, arguments, self.session, client.shape, first)
+        self.check(statement)
+        return Call(self.database, statement.collection, arguments, self.session, self._client.shape, first)
 
     async def perform(
         self, statement: DocumentCommand, args: Sequence[Any], timeout_seconds: float | None, *, first: bool = False
     ) -> Reply:
         """Run a command, planned or not; ``first``: only the first row is wanted."""
-        limit = timeout_seconds or self._client.statement_timeout
+        limit = self._client.limit(timeout_seconds)
         planned = statement if isinstance(statement, CommandPlan) else None
         if planned is not None and planned.is_several(args[0]) and not (self.in_transaction or self._writes_stay):
             # As one statement of SQL it is all or nothing; inside the transaction this comes back here.
@@ -320,6 +313,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         ``stoppable`` (the end of a transaction) runs to its end.
         """
         gate = self._client.gate
+        self._was_used = True
         try:
             waited = await gate.enter(timeout_seconds)
         except BaseException:
@@ -413,6 +407,8 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         )
         if isinstance(translated, (errors.ConnectionLostError, errors.StatementTimeoutError)):
             self._leave_running(None)
+        if isinstance(translated, errors.AuthenticationError):
+            self._client.login_refused(translated)
         if translated is None:
             raise error
         if isinstance(translated, errors.ParameterError):
@@ -428,6 +424,7 @@ class MongoDBConnection(DriverConnection[DocumentCommand]):
         if self.in_transaction:
             self._broken, self._left = True, command  # the rollback waits for it
         else:
+            self._is_doubtful = True  # what it has written may have come that far, and when is not known
             self._session = None  # a killed session is not used again
 
 

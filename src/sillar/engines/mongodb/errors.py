@@ -44,12 +44,15 @@ _STATEMENT_ERRORS: Final[dict[int, type[errors.StatementError]]] = {
     10107: errors.ReadOnlyError,
     13435: errors.ReadOnlyError,
     10058: errors.ReadOnlyError,
-    189: errors.ReadOnlyError,
     241: errors.DataError,
 }
 _ZERO: Final = re.compile(r"\$(divide|mod)\b.* (by|with) zero|\$(divide|mod) by zero")
 _AUTHENTICATION: Final = frozenset({11, 13, 18, 8000})
-_LOST: Final = frozenset({6, 7, 89, 91, 9001, 11600, 11602, 13436})
+_LOST: Final = frozenset({6, 7, 89, 91, 189, 9001, 11600, 11602, 13436})
+"""The operation may have done a part of its work; with ``NotWritablePrimary`` and its kin it was not begun.
+
+Source: driver specification "Server Discovery And Monitoring" ("node is recovering", "not writable primary").
+"""
 _INDEX: Final = re.compile(r"index:\s+(\S+)")
 _UNTRUSTED: Final = re.compile(r"certificate verify failed: (.+?)\.? \(_ssl\.c")
 _TLS: Final = re.compile(r"\[SSL(?:: (\w+)|\])|(?=SSL handshake failed)")
@@ -135,7 +138,7 @@ def _server_error(
         )
     if code in _LOST:
         return errors.ConnectionLostError(
-            f"the server ended the operation: {message} [{code}]", safe_to_retry=safe_to_retry
+            f"the server ended the operation: {message} [{code}]", safe_to_retry=safe_to_retry or in_transaction
         )
     raw = str(first.get("errmsg") or details.get("errmsg"))
     kind = errors.DataError if _ZERO.search(raw) else _STATEMENT_ERRORS.get(code, errors.UnknownStatementError)

@@ -38,6 +38,8 @@ Work = Callable[[AsyncClientSession], Coroutine[Any, Any, Any]]
 _END_SECONDS: Final = 5.0
 _under_way: ContextVar[bool] = ContextVar("sillar_mongodb_under_way", default=False)
 """Whether this task is a command that was led somewhere already: what the driver calls inside is part of it."""
+_preference: ContextVar[Any] = ContextVar("sillar_mongodb_preference", default=None)
+"""Which members serve the command of this task; None: as its collection says."""
 
 
 class Hold(Protocol):
@@ -65,8 +67,8 @@ class Route(Protocol):
         """Run a command; ``session`` is what the caller gave."""
         ...
 
-    async def hold(self, session: AsyncClientSession | None) -> Hold:
-        """What a cursor needs that is about to be opened."""
+    async def hold(self, session: AsyncClientSession | None, command: DocumentCommand) -> Hold:
+        """What a cursor needs that is about to be opened by this command."""
         ...
 
 
@@ -97,7 +99,9 @@ class Driven:
         assert isinstance(connection, MongoDBConnection)
         limit = timeout_seconds or connection._client.statement_timeout
         try:
-            return await connection._drive(_marked(self._work, connection.session), limit)
+            connection.check(command)
+            preference = connection.database.read_preference if connection.reads_only else None
+            return await connection._drive(_marked(self._work, connection.session, preference), limit)
         except BaseException as error:
             if not isinstance(error, (errors.DatabaseError, asyncio.CancelledError)):
                 self.failure = error
@@ -130,8 +134,9 @@ def codec_options(tz_aware: bool, zone: tzinfo) -> CodecOptions[Document]:
     )
 
 
-async def _marked(work: Work, session: AsyncClientSession) -> Any:
+async def _marked(work: Work, session: AsyncClientSession, preference: Any = None) -> Any:
     _under_way.set(True)  # of this task alone
+    _preference.set(preference)
     return await work(session)
 
 
@@ -163,7 +168,7 @@ class _Routed:
         hold = self._hold
         if hold is None:
             self._given = this.session
-            hold = self._hold = await self._route.hold(self._given)
+            hold = self._hold = await self._route.hold(self._given, self._command)
             self._over = False
             attach_session(this, hold.session)
         try:
@@ -293,8 +298,8 @@ class RoutedCollection(AsyncCollection[Document]):
         aggregate = super().aggregate
         if _under_way.get():
             return await aggregate(pipeline, session, *args, **kwargs)
-        hold = await self.sillar_route.hold(session)
         command = _Call(self.name, "aggregate", ("pipeline",), (pipeline,), kwargs)
+        hold = await self.sillar_route.hold(session, command)
         try:
             cursor = await hold.run(command, lambda chosen: aggregate(pipeline, chosen, *args, **kwargs))
         except BaseException:
@@ -302,6 +307,13 @@ class RoutedCollection(AsyncCollection[Document]):
             raise
         cursor.keep(hold, session)
         return cast("AsyncCommandCursor[Document]", cursor)
+
+    def _read_preference_for(self, session: Any) -> Any:
+        """Where the driver asks which members serve a read. What somebody has chosen for this collection stays."""
+        preference = _preference.get()
+        if preference is None or self.read_preference != self.database.read_preference:
+            return super()._read_preference_for(session)
+        return session._txn_read_preference() or preference
 
     async def _aggregate(self, *args: Any, **kwargs: Any) -> Any:
         """Where the driver names the class of the cursor."""

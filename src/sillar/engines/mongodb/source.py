@@ -6,16 +6,23 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
+
+import structlog
 
 from sillar import errors
 from sillar.capabilities import Capabilities
 from sillar.config import DatabaseCredentials, MongoDBConfig
+from sillar.consistency import CausalContext, Need
 from sillar.engines.connection import DriverConnection
 from sillar.engines.health import PoolHealth
 from sillar.engines.mongodb.client import MongoDBClient
 from sillar.engines.mongodb.connection import MongoDBConnection
+from sillar.engines.mongodb.login import ClientLogin
+from sillar.engines.mongodb.members import figures_of_members
+from sillar.engines.mongodb.reading import ReadRules
 
+_log = structlog.get_logger("sillar.mongodb")
 _PING_SECONDS = 1.5
 
 
@@ -29,20 +36,33 @@ class MongoDBSource:
     Args:
         config: the database.
         capabilities: what the engine can do at best.
-        credentials: asked once, when the source opens.
+        credentials: the credentials of this moment; asked when the source opens, and after :meth:`clear`.
+        other_credentials: told which ones the server has refused; others to try at once, or None.
+        name: configured name of the database; empty: its own.
+
+    Attributes:
+        listeners: told of changes of the deployment: kind, member, and why; as ``TopologyActivity.listeners``.
     """
+
+    is_routed: ClassVar[bool] = True
 
     def __init__(
         self,
         config: MongoDBConfig,
         capabilities: Capabilities,
         credentials: Callable[[], Awaitable[DatabaseCredentials]],
+        other_credentials: Callable[[DatabaseCredentials], Awaitable[DatabaseCredentials | None]],
+        *,
+        name: str = "",
     ) -> None:
         self.config = config
-        self.name = config.database
+        self.name = name or config.database
+        self._rules = ReadRules(self.name, config)
         self._capabilities = capabilities
-        self._credentials = credentials
+        self._credentials, self._other_credentials = credentials, other_credentials
+        self.listeners: list[Callable[[str, str | None, str], None]] = []
         self._client: MongoDBClient | None = None
+        self._login: ClientLogin | None = None
         self._is_up = False
         self._closing = False
         self._idle: list[MongoDBConnection] = []
@@ -71,9 +91,11 @@ class MongoDBSource:
             ConnectError: or one of its kinds; for servers that are down only if ``on_unavailable`` is ``fail``.
         """
         client = MongoDBClient(self.config, await self._credentials(), self._capabilities)
-        self._client, self._closing = client, False
+        client.topology.listeners.append(self._tell)
+        login = ClientLogin(client, self._credentials, self._other_credentials, lambda: len(self._leased))
+        self._client, self._login, self._closing = client, login, False
         try:
-            await client.connect()
+            await login.log_in()
             self._is_up = True
         except errors.ConnectError as error:
             if client.pool_config.on_unavailable == "fail" or error.permanent:
@@ -98,6 +120,9 @@ class MongoDBSource:
             except TimeoutError:
                 break
         self._client = None
+        client.topology.closing()
+        if self._login is not None:
+            await self._login.close()
         if self._restoring:
             await asyncio.wait(tuple(self._restoring))
         for connection in [*self._idle, *self._leased]:
@@ -105,38 +130,57 @@ class MongoDBSource:
         self._idle.clear()
         await client.close()
 
+    def clear(self, reason: str) -> None:
+        """The credentials have changed: idle sockets are closed soon, busy ones when their command is over."""
+        if self._login is not None and not self._closing:
+            _log.info("pool cleared", database=self.name, reason=reason)
+            self._login.change()
+
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    def try_acquire(self) -> DriverConnection[Any] | None:
+    def try_acquire(self, read: Need | None = None) -> DriverConnection[Any] | None:
         """A lease, or None while no server has been reached yet."""
-        if self._client is None or self._closing or not self._is_up:
+        login = self._login
+        if self._client is None or self._closing or not self._is_up or login is None or not login.is_settled:
             return None
-        connection = self._idle.pop() if self._idle else MongoDBConnection(self._client)
+        return self._lend(self._client, read)
+
+    def _lend(self, client: MongoDBClient, need: Need | None) -> DriverConnection[Any]:
+        connection = self._idle.pop() if self._idle else MongoDBConnection(client)
         connection.leased = True
         connection.borrowed_at = time.monotonic()
         self._leased.add(connection)
+        if need is not None:
+            if need.is_read:
+                connection.begin_reading(self._rules.reading(need))
+            else:
+                connection.causality = need.causality
+                connection.begin_writing()
         return connection
 
-    async def acquire_connection(self, timeout_seconds: float | None = None) -> DriverConnection[Any]:
-        """A lease; waits only until a server has been reached for the first time.
+    async def acquire_connection(
+        self, timeout_seconds: float | None = None, read: Need | None = None
+    ) -> DriverConnection[Any]:
+        """A lease; waits only until a server has been reached for the first time, and while the login changes.
 
         Raises:
             PoolClosedError: the source is closed or closing.
-            ConnectError: no server can be reached.
+            ConnectError: no server can be reached, or they refuse the login.
         """
-        client = self.client
+        client, login = self.client, self._login
+        assert login is not None  # there is one for each client
         if not self._is_up:
             async with self._connecting:
                 if not self._is_up:
                     try:
-                        await client.connect(timeout_seconds)
+                        await login.log_in(timeout_seconds)
                     except errors.DatabaseError as error:
                         raise error.at(database=self.name) from error.__cause__
                     self._is_up = True
-        connection = self.try_acquire()
-        if connection is None:
-            raise errors.PoolClosedError(f"the pool of {self.name!r} is closed").at(database=self.name)
-        return connection
+        if not login.is_settled:
+            limit = client.pool_config.connection_timeout
+            await login.settle(limit if timeout_seconds is None else min(limit, timeout_seconds))
+        return self._lend(self.client, read)
 
     def release_connection(self, connection: DriverConnection[Any]) -> None:
         """Give a lease back.
@@ -151,7 +195,16 @@ class MongoDBSource:
         connection.place = None
         self._leased.discard(connection)
         self._returned.set()
-        if not isinstance(connection, MongoDBConnection) or connection.is_closed():
+        causality, connection.causality = connection.causality, None
+        if not isinstance(connection, MongoDBConnection):
+            return
+        if causality is not None:
+            written = connection.written
+            if written is not None:
+                self._rules.note(causality, written)
+        elif connection.reads_only:
+            connection.end_reading()
+        if connection.is_closed():
             return
         if connection.dirty or connection.in_transaction:
             task = asyncio.get_running_loop().create_task(self._restore(connection))
@@ -163,6 +216,24 @@ class MongoDBSource:
     async def _restore(self, connection: MongoDBConnection) -> None:
         await connection.reset()
         self._idle.append(connection)
+
+    def _tell(self, kind: str, node: str | None, detail: str) -> None:
+        for listener in self.listeners:
+            listener(kind, node, detail)
+
+    # --- causality --------------------------------------------------------------------------------------------------
+
+    async def token_position(self, causality: CausalContext) -> str | None:
+        """The time that a reader elsewhere has to wait for; None where nothing was written."""
+        return self._rules.token_position(causality)
+
+    def accept_position(self, causality: CausalContext, text: str) -> None:
+        """Have a line of work read what somebody else has written.
+
+        Raises:
+            UsageError: it is no time of MongoDB's.
+        """
+        self._rules.accept_position(causality, text)
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
@@ -197,6 +268,7 @@ class MongoDBSource:
             refused_total=gate.refused,
             wait_seconds_total=gate.wait_seconds,
             oldest_lease_seconds=0.0 if oldest is None else time.monotonic() - oldest,
+            nodes=figures_of_members(client.raw.topology_description, activity),
             detail={
                 "leases": len(self._leased),
                 "commands": gate.running,

@@ -14,9 +14,11 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
+import bson
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
+from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps, loads
 
 from sillar.engines.connection import DocumentShape
 from sillar.errors import ParameterError
@@ -82,6 +84,43 @@ CODEC: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     type_registry=TypeRegistry([_DecimalDecoder()], fallback_encoder=encode),
 )
 """How documents are encoded and decoded: aware UTC times, standard UUIDs, ``Decimal``."""
+
+
+_READ_BACK: Final = JSONOptions(
+    json_mode=CANONICAL_JSON_OPTIONS.json_mode,
+    tz_aware=True,
+    tzinfo=UTC,
+    uuid_representation=UuidRepresentation.STANDARD,
+)
+
+
+def extended_json(value: Any, *, relaxed: bool = False) -> str:
+    """A value in MongoDB's Extended JSON, which keeps every type of BSON.
+
+    Source: MongoDB specifications, "Extended JSON" version 2.
+
+    Args:
+        value: anything that a document takes.
+        relaxed: as people read it; numbers lose their widths.
+    """
+    plain = bson.decode(bson.encode({"value": value}, codec_options=CODEC))["value"]
+    return dumps(plain, json_options=RELAXED_JSON_OPTIONS if relaxed else CANONICAL_JSON_OPTIONS)
+
+
+def is_stored_alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same to the server: to Python, 1, 1.0, True and Decimal(1) are equal."""
+    first, second = (bson.encode({"value": each}, codec_options=CODEC) for each in (one, other))
+    return first == second
+
+
+def from_extended_json(text: str) -> Any:
+    """What :func:`extended_json` wrote."""
+    return loads(text, json_options=_READ_BACK)
+
+
+def object_id(data: bytes) -> ObjectId:
+    """The ``ObjectId`` of 12 bytes."""
+    return ObjectId(data)
 
 
 def document_shape() -> DocumentShape:

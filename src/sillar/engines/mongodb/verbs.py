@@ -11,10 +11,18 @@ from pymongo.results import UpdateResult
 
 from sillar.engines.connection import DocumentShape, Reply, RowShape
 from sillar.engines.mongodb.arguments import bulk_operation
+from sillar.errors import ReadOnlyError
+from sillar.query.document import DocumentCommand
 
 Arguments = Mapping[str, Any]
 _COUNT: Final = ("count",)
 _OUTCOME: Final = ("matched", "modified", "upserted_id")
+_WRITES: Final = frozenset((
+    "insert_one", "insert_many", "update_one", "update_many", "replace_one", "delete_one", "delete_many",
+    "find_one_and_update", "find_one_and_replace", "find_one_and_delete", "bulk_write", "create_index",
+    "create_indexes", "drop_index", "drop_indexes", "drop_collection", "create_collection", "rename",
+    "rename_collection",
+))  # fmt: skip
 _BULK_OUTCOME: Final = ("inserted", "matched", "modified", "deleted", "upserted")
 
 
@@ -44,6 +52,26 @@ class Call:
     @property
     def collection(self) -> Any:
         return self.database[self.name]
+
+    @property
+    def preference(self) -> Any:
+        """The read preference of a command that is given as it is: the driver would send it to the primary."""
+        return None if self.session.in_transaction else self.database.read_preference
+
+
+def check_reads_only(command: DocumentCommand) -> None:
+    """Refuse what writes, in a block that has said that it only reads.
+
+    The driver would send it to the primary, and nobody would notice.
+
+    Raises:
+        ReadOnlyError: it writes.
+    """
+    if command.verb in _WRITES or (command.verb == "aggregate" and not command.is_read):
+        raise ReadOnlyError(
+            f"{command.fingerprint} writes, and the block or transaction that it stands in only reads"
+            " (replica_context, read_only=True); move it out"
+        )
 
 
 async def cursor_of(call: Call, verb: str, batch_rows: int | None = None) -> Any:
@@ -177,15 +205,24 @@ async def _drop_collection(call: Call) -> Reply:
     return Reply(None, (), 0)
 
 
+async def _rename_collection(call: Call) -> Reply:
+    await call.collection.rename(call.arguments["new_name"], session=call.session)
+    return Reply(None, (), 0)
+
+
 async def _explain(call: Call) -> Reply:
     verbosity = call.arguments.get("verbosity", "queryPlanner")
     command = {"explain": dict(call.arguments["command"]), "verbosity": verbosity}
-    return _documents(call, [await call.database.command(command, session=call.session)])
+    reply = await call.database.command(command, read_preference=call.preference, session=call.session)
+    return _documents(call, [reply])
 
 
 async def _command(call: Call) -> Reply:
     reply = await call.database.command(
-        dict(call.arguments["command"]), session=call.session, codec_options=call.database.codec_options
+        dict(call.arguments["command"]),
+        session=call.session,
+        read_preference=call.preference,
+        codec_options=call.database.codec_options,
     )
     return _documents(call, [reply])
 
@@ -207,6 +244,7 @@ VERBS: Final[Mapping[str, Callable[[Call], Coroutine[Any, Any, Reply]]]] = {
     "create_index": _create_index,
     "drop_index": _drop_index,
     "drop_collection": _drop_collection,
+    "rename_collection": _rename_collection,
     "explain": _explain,
     "command": _command,
 }

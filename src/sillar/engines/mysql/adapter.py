@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar, Final, NoReturn
+from weakref import WeakValueDictionary
 
 from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
-from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MySQLConfig, ssl_context
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, MySQLConfig, NodeAddress
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.connection import NodeStatus
 from sillar.engines.mysql import driver
+from sillar.engines.mysql.accounts import MySQLAccounts
 from sillar.engines.mysql.bulk import keyed_sql
 from sillar.engines.mysql.connection import MySQLConnection
 from sillar.engines.mysql.errors import connect_error
@@ -22,6 +24,7 @@ from sillar.engines.mysql.explain import MySQLExplainer
 from sillar.engines.mysql.killer import Killer
 from sillar.engines.mysql.placeholders import PreparedTexts
 from sillar.engines.mysql.plan import MySQLPlanCompiler
+from sillar.engines.mysql.position import MySQLPosition, decode
 from sillar.engines.mysql.schema import MySQLCatalogue
 from sillar.engines.mysql.session import SessionContract
 from sillar.engines.mysql.values import ResultShapes, encode_parameters
@@ -38,6 +41,7 @@ _ABSENT: Final = frozenset(
         Capability.TRANSACTIONAL_DDL,
         Capability.DEFERRED_CONSTRAINTS,
         Capability.COPY,
+        Capability.COMMIT_OUTCOME,
         Capability.UPDATE_RETURNING,
         Capability.ARRAYS,
         Capability.NATIVE_TIME_ZONE,
@@ -73,7 +77,7 @@ class MySQLAdapter(DatabaseAdapter):
         self.plans = PlanCache(MySQLPlanCompiler(self._statements.rules))
         self._texts = PreparedTexts()
         self._shapes = ResultShapes()
-        self._killer: Killer | None = None
+        self._killers: WeakValueDictionary[tuple[NodeAddress, str | None], Killer] = WeakValueDictionary()
         self.address = str(config.addresses[0])
 
     def bind(self, statement: Any, params: Parameters) -> tuple[StatementText, tuple[Any, ...]]:
@@ -105,9 +109,16 @@ class MySQLAdapter(DatabaseAdapter):
         is_mariadb = status.capabilities.engine.startswith("MariaDB")
         self.plans.replace(MySQLPlanCompiler(self._statements.rules, status.version, is_mariadb=is_mariadb))
 
+    def position_from(self, text: str) -> MySQLPosition:
+        return decode(text)
+
     @property
     def explainer(self) -> MySQLExplainer:
         return MySQLExplainer(self)
+
+    @property
+    def accounts(self) -> MySQLAccounts:
+        return MySQLAccounts()
 
     @property
     def catalogue(self) -> MySQLCatalogue:
@@ -116,18 +127,21 @@ class MySQLAdapter(DatabaseAdapter):
     async def connect(self) -> Any:
         return (await self.open_connection()).raw
 
-    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> MySQLConnection:
-        arguments = self._arguments(credentials or self.config.credentials)
-        killer = self._killer_with(arguments)
-        raw = await self._opened(arguments)
+    async def open_connection(
+        self, credentials: DatabaseCredentials | None = None, address: NodeAddress | None = None
+    ) -> MySQLConnection:
+        node = address or self.config.addresses[0]
+        arguments = self._arguments(credentials or self.config.credentials, node)
+        killer = self._killer_with(arguments, node)
+        raw = await self._opened(arguments, node)
         try:
             contract, packet_max = await self._contract.establish(raw)
         except BaseException as error:
             driver.abort(raw)
-            self._refuse(error, None)
+            self._refuse(error, node, None)
         return MySQLConnection(
             raw,
-            address=self.address,
+            address=str(node),
             capabilities=self.capabilities,
             contract=contract,
             packet_max=packet_max,
@@ -138,42 +152,44 @@ class MySQLAdapter(DatabaseAdapter):
             statement_timeout=self._options.statement_timeout,
         )
 
-    async def _opened(self, arguments: Mapping[str, Any]) -> Any:
+    async def _opened(self, arguments: Mapping[str, Any], node: NodeAddress) -> Any:
         raw = driver.new_raw(arguments)
         try:
             async with asyncio.timeout(arguments["connect_timeout"]):
                 await driver.log_in(raw, source_address=self.config.source_address)
         except BaseException as error:
             driver.abort(raw)
-            self._refuse(error, driver.offers_tls(raw))
+            self._refuse(error, node, driver.offers_tls(raw))
         if arguments.get("ssl") is not None and not driver.speaks_tls(raw):
             driver.abort(raw)
-            raise errors.CertificateError(f"{self.address} went on without TLS").at(node=self.address)
+            raise errors.CertificateError(f"{node} went on without TLS").at(node=str(node))
         return raw
 
-    def _refuse(self, error: BaseException, offers_tls: bool | None) -> NoReturn:
+    def _refuse(self, error: BaseException, node: NodeAddress, offers_tls: bool | None) -> NoReturn:
         wants_tls = self.config.tls.mode != "disable"
-        translated = connect_error(error, address=self.address, offers_tls=offers_tls, wants_tls=wants_tls)
+        translated = connect_error(error, address=str(node), offers_tls=offers_tls, wants_tls=wants_tls)
         if translated is None:
             raise error
         raise translated from error
 
-    def _killer_with(self, arguments: Mapping[str, Any]) -> Killer:
-        """The killer of this node, which logs in as the last connection did."""
+    def _killer_with(self, arguments: Mapping[str, Any], node: NodeAddress) -> Killer:
+        """The killer of a node, which logs in as the last connection of this user did: nobody may kill what another
+        user runs."""
         pool = self.config.pool
         own = {**arguments, "database": None, "connect_timeout": _KILL_CONNECT_SECONDS}
 
         async def connect() -> Any:
-            return await self._opened(own)
+            return await self._opened(own, node)
 
-        if self._killer is None:
-            self._killer = Killer(connect, pool.handshakes_max if pool else 3)
+        key = (node, arguments["user"])
+        killer = self._killers.get(key)
+        if killer is None:
+            killer = self._killers[key] = Killer(connect, pool.handshakes_max if pool else 3)
         else:
-            self._killer.connect = connect
-        return self._killer
+            killer.connect = connect
+        return killer
 
-    def _arguments(self, credentials: DatabaseCredentials) -> dict[str, Any]:
-        node = self.config.addresses[0]
+    def _arguments(self, credentials: DatabaseCredentials, node: NodeAddress) -> dict[str, Any]:
         password = credentials.password
         arguments: dict[str, Any] = {
             "user": credentials.user,
@@ -182,7 +198,7 @@ class MySQLAdapter(DatabaseAdapter):
             "database": self.config.database,
             "charset": self._options.charset,
             "program_name": "sillar",
-            "ssl": ssl_context(self.config.tls),
+            "ssl": self.tls_context,
             "connect_timeout": self.config.pool.connect_timeout if self.config.pool else 10.0,
         }
         if node.is_unix_socket:

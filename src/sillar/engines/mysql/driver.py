@@ -13,6 +13,7 @@ from typing import Any, Final
 from asyncmy.connection import Connection
 from asyncmy.constants import CLIENT
 from asyncmy.cursors import SSCursor
+from asyncmy.errors import MySQLError
 
 _COM_RESET_CONNECTION: Final = 0x1F
 _FLAGS: Final = CLIENT.FOUND_ROWS | CLIENT.PS_MULTI_RESULTS
@@ -72,6 +73,27 @@ async def query(raw: Any, sql: str) -> list[Any]:
         results.append(raw._result)
     raw._result = None  # it would keep the rows alive until the next statement
     return results
+
+
+async def query_until_refused(raw: Any, sql: str) -> tuple[list[Any], MySQLError | None]:
+    """Run a text of several statements as far as the server lets it: the results until then, and its refusal.
+
+    Raises:
+        MySQLError: the first statement was refused already, or the connection broke.
+    """
+    await raw.query(sql)
+    results = [raw._result]
+    try:
+        while results[-1].has_next:
+            await raw.next_result()
+            results.append(raw._result)
+    except MySQLError as error:
+        if is_broken(raw):
+            raise
+        return results, error
+    finally:
+        raw._result = None
+    return results, None
 
 
 async def execute(prepared: Any, args: Any) -> Any:

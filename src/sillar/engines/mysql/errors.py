@@ -19,6 +19,11 @@ from sillar import errors
 _CLIENT_CODES: Final = range(2000, 3000)  # made up by the client library, not sent by the server
 _INTERRUPTED: Final = frozenset({1317, 3024, 1969})
 LOST_CODES: Final = frozenset({1053, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1927, 3169, 4031})
+READ_ONLY_OPTION: Final = 1290
+READ_ONLY_TRANSACTION: Final = 1792
+"""The transaction is read-only, whatever the server is."""
+_UNKNOWN_COMMAND: Final = 1047
+_DURING_COMMIT: Final = 1180
 _TOO_MANY: Final = frozenset({1040, 1203, 1226, 1461})
 _SYNTAX: Final = frozenset({1051, 1054, 1060, 1064, 1072, 1109, 1146, 1149, 1191, 1247, 1304, 1305, 1176, 1582, 1630})
 _KINDS: Final[Mapping[int, type[errors.StatementError]]] = {
@@ -45,8 +50,9 @@ _KINDS: Final[Mapping[int, type[errors.StatementError]]] = {
     3572: errors.LockTimeoutError,
     1222: errors.LockTimeoutError,
     1020: errors.SerializationError,
-    1290: errors.ReadOnlyError,
-    1792: errors.ReadOnlyError,
+    3101: errors.SerializationError,  # another member of the replication group was first
+    READ_ONLY_OPTION: errors.ReadOnlyError,
+    READ_ONLY_TRANSACTION: errors.ReadOnlyError,
     1836: errors.ReadOnlyError,
     3100: errors.ReadOnlyError,
     1874: errors.ReadOnlyError,
@@ -79,6 +85,7 @@ _QUALIFIED_COLUMN: Final = re.compile(r"column (?:`[^`]*`\.)?`([^`]*)`\.`([^`]*)
 _CHECK: Final = re.compile(r"[Cc]heck constraint '([^']*)'|CONSTRAINT `([^`]*)` failed for `[^`]*`\.`([^`]*)`")
 _TABLE: Final = re.compile(r"[Tt]able '(?:[^'.]*\.)?([^']*)'")
 _QUOTED: Final = re.compile(r"'(?:[^']|'(?![\s,.;)]|$))*'|\"[^\"]*\"", re.DOTALL)
+_READ_ONLY: Final = re.compile(r"read[-_ ]only", re.IGNORECASE)
 _NEAR_WORD: Final = re.compile(r"near '(\w+)?.*at line (\d+)\s*$", re.DOTALL)
 
 
@@ -102,6 +109,21 @@ def is_lost(error: BaseException) -> bool:
     if code is not None:
         return code in LOST_CODES
     return isinstance(error, (MySQLError, OSError)) and not isinstance(error, TimeoutError)
+
+
+def is_outside_cluster(error: BaseException) -> bool:
+    """Whether a member of a Galera cluster says that it is outside the primary component: it has executed nothing."""
+    return server_code(error) == _UNKNOWN_COMMAND and "WSREP" in str(error.args[1])
+
+
+def is_unsure_commit(error: BaseException) -> bool:
+    """Whether the server answered a COMMIT with an error that leaves open what became of it.
+
+    It was interrupted, or the write set could not be certified because the node had lost its cluster: the others may
+    have got it.
+    """
+    code = server_code(error)
+    return code == 1317 or (code == _DURING_COMMIT and "deadlock" not in str(error.args[1]).lower())
 
 
 def statement_error(
@@ -135,6 +157,11 @@ def _statement_error(
         return errors.ConnectionLostError(
             f"the server ended the connection: {message} [{code}]", safe_to_retry=safe_to_retry
         )
+    if is_outside_cluster(error):
+        return errors.ConnectionLostError(
+            f"the server is outside the primary component of its cluster and executes nothing: {message} [{code}]",
+            safe_to_retry=safe_to_retry,
+        )
     if code in _TOO_MANY:
         return errors.TooManyConnectionsError(f"the server refuses more: {message} [{code}]")
     return server_error(code, message)
@@ -143,8 +170,10 @@ def _statement_error(
 def server_error(code: int, message: str) -> errors.StatementError:
     """The error for what the server said of a statement."""
     kind = _KINDS.get(code, errors.UnknownStatementError)
-    if code in (1180, 1181) and "deadlock" in message.lower():
+    if code in (_DURING_COMMIT, 1181) and "deadlock" in message.lower():
         kind = errors.SerializationError
+    if code == READ_ONLY_OPTION and _READ_ONLY.search(message) is None:  # --secure-file-priv, --skip-grant-tables
+        kind = errors.UnknownStatementError
     return kind(_text(code, message), code=code, **_named(code, message))
 
 

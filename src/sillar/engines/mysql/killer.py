@@ -110,9 +110,23 @@ def _finish(request: _Request) -> None:
         request.done.set_result(None)
 
 
-async def _kill(raw: Any, server_id: int) -> None:
+async def end_session(raw: Any, server_id: int, age_seconds: float) -> None:
+    """End a session of the same user that is at least that old, unless its COMMIT waits for a replica.
+
+    A server that has started since may have given the id to somebody else.
+    """
+    uptime, sessions = await driver.query(raw, "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW PROCESSLIST")
+    if float(uptime.rows[0][1]) < age_seconds:
+        return
+    user = (await driver.query(raw, "SELECT substring_index(user(), '@', 1)"))[0].rows[0][0]
+    for number, owner, *_, state, _ in (row[:8] for row in sessions.rows):
+        if number == server_id and owner == user and "semi-sync" not in str(state):
+            await _kill(raw, server_id, "CONNECTION")
+
+
+async def _kill(raw: Any, server_id: int, what: str = "QUERY") -> None:
     try:
-        await driver.query(raw, f"KILL QUERY {server_id:d}")
+        await driver.query(raw, f"KILL {what} {server_id:d}")
     except MySQLError as error:
         if server_code(error) != _UNKNOWN_THREAD:  # its session has ended: nothing runs
             raise

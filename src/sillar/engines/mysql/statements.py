@@ -19,6 +19,31 @@ _PREPARABLE: Final = frozenset({"select", "insert", "update", "delete", "replace
 _OUTDATED: Final = frozenset({1615, 1243})
 _CANNOT_PREPARE: Final = frozenset({1295, 1461})
 
+_COMMITS_NOTHING: Final = frozenset(
+    {
+        "select",
+        "values",
+        "table",
+        "with",
+        "show",
+        "explain",
+        "describe",
+        "desc",
+        "insert",
+        "update",
+        "delete",
+        "replace",
+    }
+)
+
+
+def commits_nothing(statement: StatementText) -> bool:
+    """Whether it certainly leaves an open transaction open.
+
+    Source: MySQL manual, "Statements That Cause an Implicit Commit".
+    """
+    return statement.is_atomic and statement.verb in _COMMITS_NOTHING
+
 
 class KeptStatement:
     """A statement kept prepared on one connection.

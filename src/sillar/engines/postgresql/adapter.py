@@ -12,14 +12,16 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
-from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, PostgreSQLConfig, ssl_context
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, NodeAddress, PostgreSQLConfig
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.connection import NodeStatus
+from sillar.engines.postgresql.accounts import PostgreSQLAccounts
 from sillar.engines.postgresql.bulk import keyed_sql
 from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.engines.postgresql.errors import connect_error
 from sillar.engines.postgresql.explain import PostgreSQLExplainer
 from sillar.engines.postgresql.plan import PostgreSQLPlanCompiler
+from sillar.engines.postgresql.position import LogPosition
 from sillar.engines.postgresql.schema import PostgreSQLCatalogue
 from sillar.engines.postgresql.session import GatedConnection
 from sillar.query.bulk import KeyedRead, padded_keys
@@ -59,7 +61,7 @@ class PostgreSQLAdapter(DatabaseAdapter):
         self._options = config.connection_options
         self._statements = StatementTexts(LEXICAL_RULES)
         self.plans = PlanCache(PostgreSQLPlanCompiler(LEXICAL_RULES))
-        self._gate: asyncio.Semaphore | None = None
+        self._gates: dict[NodeAddress, asyncio.Semaphore] = {}
         self.address = str(config.addresses[0])
 
     def bind(self, statement: Any, params: Parameters) -> tuple[StatementText, Sequence[Any]]:
@@ -80,6 +82,10 @@ class PostgreSQLAdapter(DatabaseAdapter):
         return PostgreSQLExplainer(self)
 
     @property
+    def accounts(self) -> PostgreSQLAccounts:
+        return PostgreSQLAccounts()
+
+    @property
     def catalogue(self) -> PostgreSQLCatalogue:
         return PostgreSQLCatalogue(self)
 
@@ -90,31 +96,37 @@ class PostgreSQLAdapter(DatabaseAdapter):
     async def connect(self) -> asyncpg.Connection:
         return (await self.open_connection()).raw
 
-    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> PostgreSQLConnection:
-        arguments = self._arguments(credentials or self.config.credentials)
-        if self._gate is None:
+    async def open_connection(
+        self, credentials: DatabaseCredentials | None = None, address: NodeAddress | None = None
+    ) -> PostgreSQLConnection:
+        node = address or self.config.addresses[0]
+        arguments = self._arguments(credentials or self.config.credentials, node)
+        gate = self._gates.get(node)
+        if gate is None:
             pool = self.config.pool
-            self._gate = asyncio.Semaphore(pool.handshakes_max if pool else 3)
+            gate = self._gates[node] = asyncio.Semaphore(pool.handshakes_max if pool else 3)
         try:
-            async with self._gate:
+            async with gate:
                 raw = await asyncpg.connect(**arguments, connection_class=GatedConnection)
         except BaseException as error:
-            translated = connect_error(error, address=self.address)
+            translated = connect_error(error, address=str(node))
             if translated is None:
                 raise
             raise translated from error
-        raw.sillar_gate = self._gate
+        raw.sillar_gate = gate
         connection = PostgreSQLConnection(
             raw,
-            address=self.address,
+            address=str(node),
             capabilities=self.capabilities,
             prepared_max=self._options.prepared_statements,
         )
         connection.kept["connect"] = arguments
         return connection
 
-    def _arguments(self, credentials: DatabaseCredentials) -> dict[str, Any]:
-        node = self.config.addresses[0]
+    def position_from(self, text: str) -> LogPosition:
+        return LogPosition.decode(text)
+
+    def _arguments(self, credentials: DatabaseCredentials, node: NodeAddress) -> dict[str, Any]:
         password = credentials.password
         arguments: dict[str, Any] = {
             "host": node.host,
@@ -122,7 +134,7 @@ class PostgreSQLAdapter(DatabaseAdapter):
             "user": credentials.user,
             "password": None if password is None else password.get_secret_value(),
             "database": self.config.database,
-            "ssl": ssl_context(self.config.tls) or False,
+            "ssl": self.tls_context or False,
             "server_settings": self._server_settings(),
             "timeout": self.config.pool.connect_timeout if self.config.pool else 10.0,
         }

@@ -42,7 +42,7 @@ class PostgreSQLConnection(ServerSession):
     ) -> tuple[RowShape, Sequence[Any]]:
         prepared = self._prepared.get(statement.key)
         if not statement.is_clean:
-            self._mark(statement)
+            self.note(statement)
         try:
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
@@ -65,7 +65,7 @@ class PostgreSQLConnection(ServerSession):
     ) -> tuple[RowShape, Any | None]:
         prepared = self._prepared.get(statement.key)
         if not statement.is_clean:
-            self._mark(statement)
+            self.note(statement)
         try:
             if prepared is None:
                 prepared = await self._prepare(statement, timeout_seconds)
@@ -88,7 +88,7 @@ class PostgreSQLConnection(ServerSession):
         _plain: bool = False,
     ) -> Reply:
         if not statement.is_clean:
-            self._mark(statement)
+            self.note(statement)
         try:
             if not statement.is_single:
                 status = await self._run_script(statement, args, timeout_seconds)
@@ -125,7 +125,7 @@ class PostgreSQLConnection(ServerSession):
         if not inserts_one_row_per_set(statement):
             return await run_each(self, statement, rows, timeout_seconds)
         if not statement.is_clean:
-            self._mark(statement)
+            self.note(statement)
         nested = self.in_transaction  # then the driver would keep the sets before one that it refuses
         try:
             prepared = self._prepared.get(statement.key) or await self._prepare(statement, timeout_seconds)
@@ -151,7 +151,7 @@ class PostgreSQLConnection(ServerSession):
         self, statement: StatementText, args: Sequence[Any], batch_rows: int, timeout_seconds: float | None = None
     ) -> AsyncIterator[tuple[RowShape, Sequence[Any]]]:
         if not statement.is_clean:
-            self._mark(statement)
+            self.note(statement)
         own = not self.in_transaction  # a cursor lives in a transaction
         if own:
             await self.begin()

@@ -52,6 +52,11 @@ def refused_by_driver(error: BaseException) -> bool:
     return isinstance(error, (asyncpg.DataError, asyncpg.InterfaceError)) and "query argument" in str(error)
 
 
+def never_sent(error: BaseException) -> bool:
+    """Whether asyncpg refused to send: the server has said goodbye on this connection, and its socket is still open."""
+    return isinstance(error, asyncpg.InternalClientError) and str(error).startswith("cannot switch to state")
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the session broke under a statement that was sent: nobody knows whether it was executed."""
     if isinstance(error, asyncpg.PostgresError):
@@ -74,6 +79,10 @@ def _statement_error(
         return errors.StatementTimeoutError(
             f"the statement ran longer than {limit} and was cancelled; raise the limit or look at its plan",
             code="57014",
+        )
+    if never_sent(error):
+        return errors.ConnectionLostError(
+            "the server ended the connection before the statement was sent", safe_to_retry=safe_to_retry
         )
     if isinstance(error, (OSError, asyncpg.InternalClientError)):
         return errors.ConnectionLostError(

@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from sillar import errors
 from sillar.capabilities import Capabilities, Capability
-from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, SQLiteConfig
+from sillar.config import DatabaseConnectionConfig, DatabaseCredentials, NodeAddress, SQLiteConfig
 from sillar.engines.adapter import DatabaseAdapter
 from sillar.engines.sqlite.bulk import keyed_sql
 from sillar.engines.sqlite.connection import SQLiteConnection
@@ -31,6 +31,7 @@ _PRESENT: Final = (
     Capability.SQL,
     Capability.TRANSACTIONS,
     Capability.SAVEPOINTS,
+    Capability.COMMIT_OUTCOME,
     Capability.READ_ONLY_TRANSACTIONS,
     Capability.SERIALIZABLE,
     Capability.TRANSACTIONAL_DDL,
@@ -71,7 +72,9 @@ class SQLiteAdapter(DatabaseAdapter):
         database."""
         return await asyncio.to_thread(self._file.open_plain)
 
-    async def open_connection(self, credentials: DatabaseCredentials | None = None) -> SQLiteConnection:
+    async def open_connection(
+        self, credentials: DatabaseCredentials | None = None, address: NodeAddress | None = None
+    ) -> SQLiteConnection:
         """A light connection of the adapter's source, which is opened if need be. SQLite knows no credentials."""
         await self._source.open()
         return await self._source.acquire_connection()
@@ -97,8 +100,8 @@ class SQLiteAdapter(DatabaseAdapter):
     def catalogue(self) -> SQLiteCatalogue:
         return SQLiteCatalogue(self)
 
-    def own_source(self) -> SQLiteSource:
-        """The source that the adapter brings along; the same one every time."""
+    def own_source(self, name: str = "") -> SQLiteSource:
+        """The source that the adapter brings along; the same one every time, which calls itself after its file."""
         return self._source
 
     async def close(self) -> None:

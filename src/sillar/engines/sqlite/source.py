@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, ClassVar
 
 from sillar import errors
 from sillar.capabilities import Capabilities
@@ -38,6 +38,8 @@ class SQLiteSource:
 
     A database in memory lives in a single connection: every statement runs on the writer's thread.
     """
+
+    is_routed: ClassVar[bool] = False
 
     def __init__(self, config: SQLiteConfig, capabilities: Capabilities, *, name: str = "") -> None:
         self.name = name or config.database
@@ -148,7 +150,7 @@ class SQLiteSource:
 
     # --- connections ------------------------------------------------------------------------------------------------
 
-    def try_acquire(self) -> SQLiteConnection | None:
+    def try_acquire(self, read: Any = None) -> SQLiteConnection | None:
         """A light connection, or None while the source is not open."""
         if self._loop is None or self._closing:
             return None
@@ -158,7 +160,7 @@ class SQLiteSource:
         connection.leased = True
         return connection
 
-    async def acquire_connection(self, timeout_seconds: float | None = None) -> SQLiteConnection:
+    async def acquire_connection(self, timeout_seconds: float | None = None, read: Any = None) -> SQLiteConnection:
         """A light connection, at once. Its waits for the writer or for a reader of its own take ``timeout_seconds`` at
         most.
 

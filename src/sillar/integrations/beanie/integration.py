@@ -13,12 +13,12 @@ from beanie import init_beanie
 from sillar.capabilities import Capability
 from sillar.current import detached, joined_transaction
 from sillar.engines.mongodb.client import MongoDBClient
+from sillar.engines.mongodb.indexes import Index, IndexDrift, drift_of, existing_indexes, wanted_indexes
 from sillar.engines.mongodb.routed import RoutedDatabase, codec_options, index_model
 from sillar.engines.mongodb.source import MongoDBSource
-from sillar.errors import UsageError
+from sillar.errors import DatabaseError, UsageError
 from sillar.execution import DatabaseSession
 from sillar.integrations.beanie.errors import TranslatedErrors
-from sillar.integrations.beanie.indexes import Index, IndexDrift, drift_of, existing_indexes, wanted_indexes
 from sillar.integrations.beanie.models import models_in
 from sillar.integrations.beanie.private import collection_of, declared_indexes, has_indexes
 from sillar.integrations.beanie.route import BeanieRoute
@@ -209,6 +209,10 @@ class BeanieIntegration(ORMIntegration):
             if inspect.isawaitable(query):
                 return await query
         raise UsageError(f"{type(query).__name__} is no query of Beanie's: neither to_list() nor await works on it")
+
+    def translated(self, error: BaseException) -> DatabaseError | None:
+        """The error of :mod:`sillar.errors` that stands for one of Beanie's or the driver's; None for any other."""
+        return error if isinstance(error, DatabaseError) else self.errors().translated(error)
 
     def errors(self) -> TranslatedErrors:
         """A block, for ``with`` or ``async with``, in which errors of the driver come as those of :mod:`sillar.errors`.

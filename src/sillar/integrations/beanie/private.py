@@ -1,7 +1,7 @@
 """What Sillar needs of Beanie beyond its documented names, in one place; a contract test holds it.
 
-Undocumented are ``beanie.odm.fields.IndexModelField``, ``beanie.odm.utils.typing.get_index_attributes``, the getters of
-settings before ``init_beanie``, ``_class_id`` and ``_children`` of inherited documents, and
+Undocumented are ``beanie.odm.fields.IndexModelField``, ``beanie.odm.utils.typing.get_index_attributes``,
+``beanie.odm.settings.document.DocumentSettings``, ``_class_id`` and ``_children`` of inherited documents, and
 ``beanie.odm.utils.parsing.parse_obj``.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from beanie import Document, UnionDoc, View
 from beanie.odm.fields import BackLink, IndexModelField
+from beanie.odm.settings.document import DocumentSettings
 from beanie.odm.utils.parsing import parse_obj
 from beanie.odm.utils.typing import get_index_attributes
 
@@ -33,7 +34,7 @@ def collection_of(document: type[Any]) -> str:
 
 
 def declared_indexes(document: type[Document]) -> list[Mapping[str, Any]]:
-    """The indexes that a document asks for, as ``init_beanie`` would create them; it must have run for the document.
+    """The indexes that a document asks for, as ``init_beanie`` would create them; it need not have run.
 
     Returns:
         index documents: ``name``, ``key`` (direction by field, in order) and options.
@@ -43,16 +44,23 @@ def declared_indexes(document: type[Document]) -> list[Mapping[str, Any]]:
         for name, field in document.model_fields.items()
         if (attributes := get_index_attributes(field)) is not None
     ]
-    settings = document.get_settings()
+    settings = settings_of(document)
     if settings.merge_indexes:
         inherited: list[IndexModelField] = []
         for kind in reversed(document.mro()):
-            if issubclass(kind, Document) and kind is not Document and kind.get_settings().indexes:
-                inherited = IndexModelField.merge_indexes(inherited, kind.get_settings().indexes)
+            if issubclass(kind, Document) and kind is not Document and settings_of(kind).indexes:
+                inherited = IndexModelField.merge_indexes(inherited, settings_of(kind).indexes)
         found = IndexModelField.merge_indexes(found, inherited)
     elif settings.indexes:
         found = IndexModelField.merge_indexes(found, settings.indexes)
     return [field.index.document for field in found]
+
+
+def settings_of(document: type[Any]) -> DocumentSettings:
+    """The settings of a document, also before ``init_beanie``: read as that reads them."""
+    given = getattr(document, "Settings", None)
+    names = [name for name in dir(given) if not name.startswith("__")] if given is not None else []
+    return DocumentSettings.model_validate({name: getattr(given, name) for name in names})
 
 
 def _index(keys: list[tuple[str, Any]], options: Mapping[str, Any]) -> IndexModelField:
@@ -61,7 +69,7 @@ def _index(keys: list[tuple[str, Any]], options: Mapping[str, Any]) -> IndexMode
 
 def collection_name(document: type[Any]) -> str:
     """The collection of a document class, also before ``init_beanie``: as that names it."""
-    root = _root(document)
+    root = root_of(document)
     union = _setting(root, "union_doc")
     owner = root if union is None else union
     return str(_setting(owner, "name") or owner.__name__)
@@ -72,7 +80,7 @@ def discriminator(document: type[Any]) -> tuple[str, str] | None:
 
     The name of the class with those above it, as ``init_beanie`` makes it.
     """
-    root = _root(document)
+    root = root_of(document)
     if _setting(root, "union_doc") is not None:
         return str(_setting(root, "class_id") or "_class_id"), document.__name__
     if not _setting(root, "is_root"):
@@ -101,7 +109,7 @@ def parse(document: type[Document]) -> Callable[[Mapping[str, Any]], Document]:
     return lambda stored: parse_obj(document, stored)  # type: ignore[return-value]
 
 
-def _root(document: type[Any]) -> type[Any]:
+def root_of(document: type[Any]) -> type[Any]:
     """The topmost document of an inheritance with ``is_root``; else the document itself."""
     root = document
     for kind in document.__mro__:

@@ -50,7 +50,7 @@ class BeanieRoute:
             return await self.execute(command, work, transaction.driver_connection)
         return await self.execute(command, work, None if session is None else guest(self.client, session))
 
-    async def hold(self, session: Any) -> CursorHold:
+    async def hold(self, session: Any, command: DocumentCommand) -> CursorHold:
         """Raises UsageError where the transaction is another task's or has ended."""
         self._executor.check_loop()
         transaction = await self.transaction_of(session)
@@ -58,7 +58,7 @@ class BeanieRoute:
             return CursorHold(self, transaction.driver_connection, transaction=transaction)
         if session is not None:
             return CursorHold(self, guest(self.client, session))
-        return CursorHold(self, await self._executor.acquire(), leased=True)
+        return CursorHold(self, await self._executor.acquire(is_read=command.is_read), leased=True)
 
     async def transaction_of(self, session: Any) -> Transaction | None:
         """The transaction that a command belongs to, by the session that was given or the context; checked."""

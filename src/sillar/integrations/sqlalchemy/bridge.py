@@ -54,6 +54,10 @@ class Bridge(ABC):
     def refresh(self, lent: Lent) -> None:  # noqa: B027 - as above
         """Called when a connection is lent again: others had it meanwhile."""
 
+    def move(self, lent: Any, physical: DriverConnection[Any]) -> None:
+        """Have a DBAPI connection, outside of any transaction, stand over another physical one."""
+        lent.physical, lent._connection = physical, physical.raw
+
     @abstractmethod
     def in_autocommit(self, lent: Lent, on: bool) -> None:
         """Let each statement commit by itself, or not."""
@@ -75,10 +79,10 @@ class Bridge(ABC):
         if isinstance(error, DatabaseError):
             return error
         own = self.driver_error(error)
-        if own is None:
-            return None
+        if own is None or isinstance(own, DatabaseError):
+            return own
         address = None if physical is None else physical.address
-        found = self.statement_error(own, address, safe_to_retry=safe_to_retry)
+        found = getattr(own, "sillar_error", None) or self.statement_error(own, address, safe_to_retry=safe_to_retry)
         if found is not None:
             found.at(database=self.executor.name)
             found.__cause__ = own

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import MetaData, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import Executable
 
+from sillar.consistency import Consistency
 from sillar.current import joined_transaction
 from sillar.errors import DatabaseError
+from sillar.execution import Transaction
 from sillar.integrations.orm import IntegrationHost, ORMIntegration
 from sillar.integrations.sqlalchemy.engine import SharedEngine, shared_engine
 from sillar.integrations.sqlalchemy.errors import translated_by
 from sillar.integrations.sqlalchemy.joined import JoiningSession, join
+from sillar.integrations.sqlalchemy.line import SessionOfLine
 from sillar.integrations.sqlalchemy.loading import watch_loading
 from sillar.integrations.sqlalchemy.models import mapped_classes
 from sillar.integrations.sqlalchemy.private import has_rows
+
+T = TypeVar("T")
 
 
 class SQLAlchemyIntegration(ORMIntegration):
@@ -56,7 +61,8 @@ class SQLAlchemyIntegration(ORMIntegration):
         self._shared: SharedEngine = (
             SharedEngine(self.executor, engine_options) if engine_options else shared_engine(self.executor)
         )
-        self._session_class: type[Session] = type("Session", (Session,), {})
+        stock = SessionOfLine if self.executor.source.is_routed else Session
+        self._session_class: type[Session] = type("Session", (stock,), {})
         if raise_on_lazy or advise_after is not None:
             watch_loading(self._session_class, raise_on_lazy=raise_on_lazy, advise_after=advise_after)
         self._joining_class: type[Session] = type("JoinedSession", (JoiningSession, self._session_class), {})
@@ -75,18 +81,25 @@ class SQLAlchemyIntegration(ORMIntegration):
 
     @property
     def read_only_engine(self) -> AsyncEngine:
-        """The same engine for reads alone: no BEGIN, no COMMIT, and the server refuses writes."""
+        """The same engine for reads alone: no BEGIN, no COMMIT, the server refuses writes, and a replica will do."""
         return self._shared.read_only_engine
 
-    async def create_session(self, *, read_only: bool = False, **options: Any) -> AsyncSession:
+    async def create_session(
+        self, *, read_only: bool = False, consistency: Consistency | None = None, **options: Any
+    ) -> AsyncSession:
         """A stock session: in the transaction of the context if there is one, else with connections of its own.
 
         In a transaction of Sillar's, ``commit()`` and ``rollback()`` of the session are those of a savepoint; the
         session is closed with the transaction, which keeps what is pending in it.
 
+        Where there are replicas, a session works on the primary, and in ``replica_context()`` on a replica, in a
+        transaction that is read-only. Its node is chosen with its first statement after each ``commit``, ``rollback``
+        or ``close``.
+
         Args:
             read_only: outside a transaction: reads are sent without BEGIN and COMMIT (SQLite: from a snapshot), and
-                writes are refused by the server.
+                writes are refused by the server; a replica that is fresh enough will do.
+            consistency: how fresh its reads have to be where it works on a replica; None is what the context asks for.
             options: for ``AsyncSession``.
 
         Raises:
@@ -95,12 +108,36 @@ class SQLAlchemyIntegration(ORMIntegration):
         transaction = await joined_transaction(self.database_name)
         if transaction is not None:
             return await join(self._shared, transaction, self._joining_class, {**self._options, **options})
-        if read_only:
-            options.setdefault("bind", self.read_only_engine)
+        if read_only or consistency is not None:
+            options.setdefault("bind", self._shared.engine_for(read_only=read_only, consistency=consistency))
         return self.session_factory(**options)
 
-    async def execute_query(self, query: Executable, params: Mapping[str, Any] | None = None) -> Any:
+    async def run_in_session(self, work: Callable[[AsyncSession], Awaitable[T]], **options: Any) -> T:
+        """Await ``work(session)`` in a transaction of its own with a fresh session each time, flush, commit, and return
+        what it returned. The whole of it is run again where :meth:`run_in_transaction` does so.
+
+        Args:
+            work: what to do. Objects that it returns are detached, as after the end of any transaction.
+            options: as for ``session.run_in_transaction``.
+
+        Raises:
+            UsageError: a transaction is open in this context already.
+        """
+
+        async def with_session(transaction: Transaction) -> T:
+            return await work(await self.create_session())
+
+        return await self.run_in_transaction(with_session, **options)
+
+    async def execute_query(
+        self, query: Executable, params: Mapping[str, Any] | None = None, *, read_only: bool = False
+    ) -> Any:
         """Run a statement, in the transaction of the context if there is one; else it commits.
+
+        Args:
+            query: the statement.
+            params: its values by name.
+            read_only: as for :meth:`create_session`: a replica will do.
 
         Returns:
             entities, or values, where the query gives one thing per row; rows where it gives several; for statements
@@ -109,7 +146,7 @@ class SQLAlchemyIntegration(ORMIntegration):
         Raises:
             errors of SQLAlchemy; within :meth:`errors` those of Sillar.
         """
-        async with await self.create_session() as session:
+        async with await self.create_session(read_only=read_only) as session:
             result: Any = await session.execute(query, params)
             found: Any
             if not has_rows(result):

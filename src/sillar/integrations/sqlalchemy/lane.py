@@ -210,7 +210,8 @@ def _raise(
             ).at(node=connection.address) from error
         raise error
     text = lent.last_text
-    found = translated_by(error, bridge, connection, safe_to_retry=text is not None and text.is_read)
+    safe = connection.loses_nothing(text is not None and text.is_read)
+    found = translated_by(error, bridge, connection, safe_to_retry=safe)
     if found is None:
         connection.dirty = True
         raise error

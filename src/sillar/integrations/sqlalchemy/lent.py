@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from sillar.consistency import CausalContext
 from sillar.context import current_deadline, within_deadline
 from sillar.engines.connection import DriverConnection
-from sillar.errors import DatabaseError, UsageError
+from sillar.errors import CommitUnknownError, ConnectionLostError, DatabaseError, NoNodeError, UsageError
 from sillar.execution import Execution, Executor
 from sillar.execution.pipeline import observer_failed
 from sillar.integrations.sqlalchemy.private import await_only
+from sillar.integrations.sqlalchemy.terms import PLAIN_TERMS, LeaseTerms
 
 _TEXTS_MAX: Final = 2000
+_BETWEEN_LOOKS_SECONDS: Final = 0.005
 _CONTROL: Final = frozenset({"savepoint", "release", "rollback"})  # the end of the transaction undoes them
 _PROBES: Final = frozenset({"describe"})  # SQLAlchemy asks so whether a table of MySQL exists: no failure of anybody
 
-Translate = Callable[[BaseException, DriverConnection[Any]], DatabaseError | None]
+
+class Translate(Protocol):
+    """Makes a driver's error one of Sillar's, or None."""
+
+    def __call__(
+        self, error: BaseException, physical: DriverConnection[Any], *, safe_to_retry: bool = False
+    ) -> DatabaseError | None: ...
 
 
 class Watch:
@@ -27,12 +37,15 @@ class Watch:
     Args:
         executor: the path of the database.
         translate: makes a driver's error one of Sillar's, or None.
+        move: takes another physical connection for one that is lent.
     """
 
-    def __init__(self, executor: Executor, translate: Translate) -> None:
+    def __init__(self, executor: Executor, translate: Translate, move: Callable[[Lent], Awaitable[None]]) -> None:
         self.executor = executor
         self.translate = translate
+        self.move = move
         self.observers = executor.observers
+        self.is_routed = executor.source.is_routed
         self._texts: dict[str, Any] = {}
 
     def text(self, sql: str) -> Any:
@@ -73,7 +86,14 @@ class Lent:
         physical: the connection of Sillar's pool.
         record: SQLAlchemy's record of it.
         watch: who is told.
-        read_only: the session may only read.
+        read_only: the session may only read: the server is told so.
+        line_of_session: where the session was made that works here.
+        terms: on which it was leased.
+        leased: SQLAlchemy's pool has leased the physical connection; otherwise whoever lends it cares for it.
+        has_traces: something was done since the checkout that may have left settings or temporary tables.
+        writes: something was sent since the last commit that may write.
+        is_ending: COMMIT or ROLLBACK is due.
+        committing: COMMIT is in flight.
         attached: a transaction is open that is not SQLAlchemy's: nothing here begins or ends one.
         joined: besides, its user is told so when he tries.
         check: raises where a statement must not run now.
@@ -86,7 +106,10 @@ class Lent:
     physical: DriverConnection[Any]
     record: Any
     watch: Watch
-    read_only = attached = joined = silent = unobserved = False
+    terms = PLAIN_TERMS
+    line_of_session: CausalContext | None = None
+    read_only = attached = joined = silent = unobserved = leased = has_traces = False
+    writes = is_ending = committing = False
     check: Callable[[], None] | None = None
     last_text: Any = None
     waited_seconds = 0.0
@@ -99,7 +122,7 @@ class Lent:
     @property
     def driver_connection(self) -> Any:
         """The driver's own connection. Whoever has it can do anything with it, so the session is reset afterwards."""
-        self.physical.dirty = True
+        self.physical.dirty = self.has_traces = True
         return self._connection  # type: ignore[attr-defined]
 
     def run_async(self, fn: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -114,8 +137,11 @@ class Lent:
         if self.check is not None:
             self.check()
         text = self.last_text = watch.text(sql)
+        if watch.is_routed and self.leased and not self.attached and not self.in_transaction:
+            await self._check_node(text)
         if not text.is_clean and text.verb not in _CONTROL:
             self.note_trace(text)
+        self.writes = self.writes or not text.is_read
         started = perf_counter()
         try:
             if current_deadline() is None:
@@ -129,9 +155,126 @@ class Lent:
             if not self.unobserved:
                 watch.tell(self, text, started, None if text.verb in _PROBES else error)
             raise
+        finally:
+            if self.writes and not self.in_transaction:
+                self._note_writes()
         if watch.observers and not self.unobserved:
             watch.tell(self, text, started, None)
         return result
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        raise NotImplementedError
+
+    # --- which node, and what has become of it ------------------------------------------------------------------------
+
+    def checked_out(self, terms: LeaseTerms, *, read_only: bool) -> None:
+        """SQLAlchemy's pool has leased the physical connection: to write, or only to read."""
+        self.terms, self.read_only = terms, read_only
+
+    def greeted(self, *, leased: bool) -> None:
+        """What was sent until now was SQLAlchemy's own, to learn whom it talks to; from here on its user works."""
+        self.leased = leased
+        self.writes = self.has_traces = self.physical.may_have_committed = False
+
+    def checked_in(self) -> None:
+        """SQLAlchemy's pool is about to give it back. Where nothing was written, there is nothing to wait for."""
+        if self.leased:
+            if self.writes or self.has_traces:
+                self._note_writes()
+            self.physical.causality = self.line_of_session = None
+        self.leased = self.read_only = self.writes = False
+
+    def failed(self, error: BaseException) -> DatabaseError | None:
+        """Tell whoever looks after the node of an error of the driver's, once; it is kept with what it means."""
+        if isinstance(error, DatabaseError):  # of a method of the physical connection, which has told
+            return error
+        found: DatabaseError | None = getattr(error, "sillar_error", None)
+        if found is not None:
+            return found
+        physical = self.physical
+        found = self.watch.translate(error, physical, safe_to_retry=self._loses_nothing())
+        if found is None:
+            return None
+        if isinstance(found, ConnectionLostError):
+            physical.terminate()
+            if self.committing:
+                found = self.in_doubt(f"its reply was lost ({found.args[0]})")
+            elif found.safe_to_retry:  # nothing is there that somebody would have to see
+                self.writes = self.has_traces = False
+        error.sillar_error = found  # type: ignore[attr-defined]
+        return physical.report(found)
+
+    def in_doubt(self, what: str) -> CommitUnknownError:
+        """The error for a COMMIT that may or may not have happened."""
+        address = self.physical.address
+        error = CommitUnknownError(
+            f"COMMIT was sent to {address} and {what}; the transaction may or may not have been applied, or"
+            " may not outlive a failover: look before you run it again"
+        )
+        error.at(node=address, database=self.watch.executor.name)
+        return error
+
+    @contextmanager
+    def ending(self, *, commits: bool = False) -> Iterator[None]:
+        """Within the block the transaction of this connection ends."""
+        self.is_ending, self.committing = True, commits
+        try:
+            yield
+        finally:
+            self.is_ending = self.committing = False
+
+    def _loses_nothing(self) -> bool:
+        """Whether nothing stays behind on the server if the connection has broken now."""
+        physical, text = self.physical, self.last_text
+        if self.attached or not (self.in_transaction or self.is_ending):
+            return physical.loses_nothing(text is not None and text.is_read)
+        return not physical.may_have_committed
+
+    async def _check_node(self, text: Any) -> None:
+        """A connection that its user has kept begins nothing more on a node that is not the primary any more: it is
+        closed, and SQLAlchemy takes another one. One that only reads is exchanged for one to a node that is fresh
+        enough (its user may have written by other means meanwhile)."""
+        physical, executor = self.physical, self.watch.executor
+        source: Any = executor.source
+        if physical.causality is not None:
+            if not source.leads_to_primary(physical):
+                physical.terminate()
+        elif self.terms.read_only and text.is_read and not self._serves():
+            if self.has_traces and not physical.is_closed():
+                await self._caught_up()
+            else:
+                await self.watch.move(self)
+
+    def _serves(self) -> bool:
+        executor: Any = self.watch.executor
+        need = executor.need(is_read=True, line=self.terms.line())
+        return not self.physical.is_closed() and executor.source.still_serves(self.physical, need)
+
+    async def _caught_up(self) -> None:
+        """Wait for the node: settings of this session, or its temporary tables, keep it there."""
+        source: Any = self.watch.executor.source
+        try:
+            async with asyncio.timeout(source.connection_timeout):
+                while not self._serves():  # noqa: ASYNC110 - nobody tells when a replica gets further
+                    await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
+        except TimeoutError as error:
+            raise NoNodeError(
+                f"this session stays on {self.physical.address} for its settings or temporary tables, and what it has"
+                f" to read did not come there within {source.connection_timeout:g} s: commit() or close() the session,"
+                " and it goes elsewhere"
+            ).at(node=self.physical.address, database=self.watch.executor.name) from error
+
+    def _note_writes(self) -> None:
+        """What this connection has written is there: whoever reads next in this line of work has to see it."""
+        physical = self.physical
+        if self.leased and physical.causality is not None:
+            source: Any = self.watch.executor.source
+            source.note_write(physical, self.line_of_session)
+            self.writes = False
+
+    # --- transactions of others ---------------------------------------------------------------------------------------
 
     def attach(self) -> None:
         """Work in the transaction that is open on the physical connection, and is not SQLAlchemy's."""
@@ -143,7 +286,8 @@ class Lent:
 
     def note_trace(self, text: Any) -> None:
         """The session needs a reset before anybody else has it."""
-        self.physical.dirty = True
+        self.has_traces = True
+        self.physical.note(text)
 
     def refuse_end(self) -> bool:
         """Whether nothing is to be ended here.
@@ -163,5 +307,8 @@ class Lent:
         self.began = perf_counter()
 
     def transaction_ended(self, outcome: str) -> None:
-        """Tell the observers."""
+        """Note what it has written, and tell the observers."""
+        self.physical.may_have_committed = False
+        if self.writes:
+            self._note_writes()
         self.watch.executor.observe_transaction(outcome, perf_counter() - self.began)

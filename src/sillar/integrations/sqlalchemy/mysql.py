@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy.engine import AdaptedConnection, Dialect
 
@@ -23,6 +23,7 @@ from sillar.integrations.sqlalchemy.lent import Lent, Watch
 from sillar.integrations.sqlalchemy.private import await_only
 
 _DEADLOCK: Final = 1213
+_SERVER_LOST: Final = 2013  # CR_SERVER_LOST
 _BEGINS_NOTHING: Final = frozenset(
     {"begin", "commit", "lock", "release", "rollback", "set", "start", "unlock", "use", "xa"}
 )
@@ -42,6 +43,7 @@ class LentAsyncmy(Lent, AdaptedConnection):
         self._autocommit = False
         self._in_distributed = False  # between XA BEGIN and the end of that transaction
         self._lost = False  # the server has rolled the transaction back, and its flag does not say so
+        self._opened = False  # a transaction was begun here, and neither COMMIT nor ROLLBACK was sent since
 
     def cursor(self, server_side: bool = False) -> MySQLCursor:
         """A cursor."""
@@ -66,10 +68,18 @@ class LentAsyncmy(Lent, AdaptedConnection):
             self._lost = self._lost or server_code(error) == _DEADLOCK
             if not in_order_after(error):
                 physical.terminate()
+            found = self.failed(error)
+            if isinstance(error, OSError) and found is not None:
+                lost = self.dbapi.OperationalError(_SERVER_LOST, f"{type(error).__name__}: {error}")
+                lost.sillar_error = found
+                raise lost from error  # SQLAlchemy knows it as a lost connection
             raise
 
     def opening(self, text: Any) -> str:
         """What goes before a statement so that it runs in a transaction, if it has to."""
+        if self.attached and text.verb not in _BEGINS_NOTHING:
+            physical: Any = self.physical
+            physical.note_end()
         if text.verb == "xa":
             self._in_distributed = not {"commit", "rollback"} & set(text.source.lower().split())
         if self.attached or self._in_distributed or text.verb in _BEGINS_NOTHING or self.in_transaction:
@@ -82,9 +92,9 @@ class LentAsyncmy(Lent, AdaptedConnection):
                     _READ_ONLY, f"{text.verb.upper()} in a session that was opened with read_only=True"
                 )
             return "START TRANSACTION READ ONLY; "
-        self._lost = False
+        self._lost, self._opened = False, True
         self.transaction_begun()
-        return "START TRANSACTION; "
+        return "START TRANSACTION READ ONLY; " if self.read_only else "START TRANSACTION; "
 
     @property
     def in_transaction(self) -> bool:
@@ -121,13 +131,27 @@ class LentAsyncmy(Lent, AdaptedConnection):
     terminate = close
 
     def _end(self, verb: str) -> None:
-        if self.physical.is_closed() or self._in_distributed or not self._connection.get_transaction_status():
+        opened, self._opened = self._opened, False
+        if self.physical.is_closed():
+            if opened and verb == "COMMIT":
+                self._lost_before_commit()
+            return
+        if self._in_distributed or not self._connection.get_transaction_status():
             return
         if self.refuse_end():
             return
-        await_only(self.call(driver.query, self._connection, verb, stoppable=False))
+        with self.ending(commits=verb == "COMMIT"):
+            await_only(self.call(driver.query, self._connection, verb, stoppable=False))
         self._lost = False
         self.transaction_ended(verb.lower())
+
+    def _lost_before_commit(self) -> NoReturn:
+        error = self.dbapi.OperationalError(
+            _SERVER_LOST, "the connection was lost before COMMIT was sent: the transaction is rolled back"
+        )
+        with self.ending():
+            self.failed(error)
+        raise error
 
 
 class MySQLCursor(LentCursor):

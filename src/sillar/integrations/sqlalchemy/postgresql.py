@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from json import loads
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sqlalchemy.dialects.postgresql import asyncpg as dialect_module
 from sqlalchemy.engine import Dialect
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sillar.engines.connection import DriverConnection
 from sillar.engines.postgresql.errors import statement_error
 from sillar.engines.postgresql.session import PlainTransaction
-from sillar.errors import DatabaseError
+from sillar.errors import CommitUnknownError, ConnectionLostError, DatabaseError
 from sillar.integrations.sqlalchemy.bridge import Bridge
 from sillar.integrations.sqlalchemy.lent import Lent, Watch
 from sillar.integrations.sqlalchemy.private import await_only
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # SQLAlchemy's own classes have no annotations
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
         async def _start_transaction(self) -> None: ...
+        def _handle_exception(self, error: Exception) -> NoReturn: ...
 
     _StockConnection = _Stock
     _StockCursor = _Stock
@@ -41,6 +42,8 @@ else:
 Decode = Callable[[Any], tuple[Any, ...]]
 _DESCRIPTIONS_MAX: Final = 200
 _JSON_OIDS: Final = frozenset({114, 3802, 199, 3807})  # json, jsonb, and arrays of them
+_DDL: Final = frozenset({"create", "alter", "drop", "comment"})
+_CHANGES: Final = frozenset({"alter", "drop"})  # after them the plan of a prepared statement may be invalid
 _COUNTED: Final = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE")
 _HAS_STARTED = "_started" in getattr(dialect_module.AsyncAdapt_asyncpg_connection, "__slots__", ())  # SQLAlchemy 2.0
 
@@ -65,16 +68,23 @@ class LentAsyncpg(Lent, _StockConnection):
     def cursor(self, server_side: bool = False) -> Any:
         return _StreamingCursor(self) if server_side else _Cursor(self)
 
+    def forget_prepared(self) -> None:
+        """Have every statement prepared anew."""
+        if self._prepared_statement_cache is not None:
+            self._prepared_statement_cache.clear()
+
     async def prepare_for(self, text: Any, *, server_side: bool = False) -> None:
         """Begin what the next statement needs: a read-only session sends proven reads without a transaction, everything
         else in one that the server keeps from writing."""
         if self._transaction is None and self.isolation_level == "autocommit":
             if self.read_only and (server_side or not text.is_read):
-                transaction = self._connection.transaction(readonly=True)
-                await transaction.start()
-                self._began(transaction)
+                await self._start(partial(self._connection.transaction, readonly=True))
         elif self._transaction is None:
             self.transaction_begun()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._transaction is not None
 
     def description(self, prepared: Any, attributes: Any) -> tuple[Any, Decode | None]:
         """The columns of a prepared statement as PEP 249 has them, None where there are none; and what decodes json."""
@@ -98,15 +108,23 @@ class LentAsyncpg(Lent, _StockConnection):
 
     def commit(self) -> None:
         if self._transaction is not None and not self.refuse_end():
-            super().commit()
+            raw = self._connection
+            raw.sillar_warned_by = None
+            with self.ending(commits=not raw.is_closed()):
+                super().commit()
             self.transaction_ended("commit")
+            if raw.sillar_warned_by == "SyncRepWaitForLSN":
+                raise self.dbapi.OperationalError("COMMIT was not confirmed by the standbys") from self.in_doubt(
+                    "the wait for synchronous replication was cancelled"
+                )
 
     def rollback(self) -> None:
         if self._transaction is not None and not self.refuse_end():
-            try:
-                await_only(self._roll_back(self._transaction))
-            except Exception as error:
-                self._handle_exception(error)
+            with self.ending():
+                try:
+                    await_only(self._roll_back(self._transaction))
+                except Exception as error:
+                    self._handle_exception(error)
             self.transaction_ended("rollback")
 
     async def _roll_back(self, transaction: Any) -> None:
@@ -116,15 +134,33 @@ class LentAsyncpg(Lent, _StockConnection):
             self._began(None)
 
     async def _start_transaction(self) -> None:
-        if self.isolation_level is not None or self.readonly or self.deferrable:
-            await super()._start_transaction()
+        level = self.isolation_level
+        if level == "autocommit":
             return
-        transaction = PlainTransaction(self._connection)
+        read_only = self.readonly or (self.read_only and self.leased)
+        if level is not None or read_only or self.deferrable or self._connection.is_closed():  # which asyncpg refuses
+            await self._start(
+                partial(self._connection.transaction, isolation=level, readonly=read_only, deferrable=self.deferrable)
+            )
+        else:
+            await self._start(partial(PlainTransaction, self._connection))
+
+    async def _start(self, make: Callable[[], Any]) -> None:
         try:
+            transaction = make()
             await transaction.start()
         except Exception as error:
             self._handle_exception(error)
         self._began(transaction)
+
+    def _handle_exception(self, error: Exception) -> NoReturn:
+        """Whatever the driver raises goes through here, and on as SQLAlchemy knows it."""
+        if not isinstance(error, self.dbapi.Error):
+            found = self.failed(error)
+            if isinstance(error, OSError) and isinstance(found, (ConnectionLostError, CommitUnknownError)):
+                self._began(None)
+                raise self.dbapi.OperationalError(f"{type(error).__name__}: {error}") from error  # as a lost connection
+        super()._handle_exception(error)
 
     def _began(self, transaction: Any) -> None:
         self._transaction = transaction
@@ -145,7 +181,14 @@ class _Cursor(_StockCursor):
         async with lent._execute_mutex:
             if lent._transaction is None:
                 await lent._start_transaction()
+            if text.verb in _CHANGES:
+                lent.forget_prepared()
             try:
+                if text.verb in _DDL and text.is_single and not parameters:  # one round trip; prepared, it would be two
+                    status = await lent._connection.execute(operation)
+                    self._rows = deque[Any]()
+                    self._keep(None, _row_count(status.encode()))
+                    return
                 prepared, attributes = await lent._prepare(operation, self._invalidate_schema_cache_asof)
                 rows, tag = await lent.physical.run_prepared(prepared, parameters or ())
                 description, decode = lent.description(prepared, attributes)
@@ -166,6 +209,7 @@ class _Cursor(_StockCursor):
     def executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
         async def work(text: Any) -> Any:
             await self._adapt_connection.prepare_for(text)
+            self._connection = self._adapt_connection._connection  # it may be another one meanwhile
             return await self._executemany(operation, seq_of_parameters)
 
         return await_only(self._adapt_connection.watched(operation, work))
@@ -179,21 +223,24 @@ class _StreamingCursor(_StockStreamingCursor):
             await self._adapt_connection.prepare_for(text, server_side=True)
             await self._prepare_and_execute(operation, parameters)
             decode = json_decoder(self.description or (), self._adapt_connection.json_loads)
-            if decode is not None:
-                self._cursor = _Decoding(self._cursor, decode)
+            self._cursor = _Fetching(self._adapt_connection, self._cursor, decode)
 
         await_only(self._adapt_connection.watched(operation, work))
 
 
-class _Decoding:
-    """A cursor of asyncpg whose json is decoded."""
+class _Fetching:
+    """A cursor of asyncpg whose json is decoded, and whose errors are told."""
 
-    def __init__(self, cursor: Any, decode: Decode) -> None:
-        self._cursor, self._decode = cursor, decode
+    def __init__(self, lent: LentAsyncpg, cursor: Any, decode: Decode | None) -> None:
+        self._lent, self._cursor, self._decode = lent, cursor, decode
 
-    async def fetch(self, count: int) -> list[Any]:
+    async def fetch(self, count: int) -> Any:
         """The next rows."""
-        return [self._decode(row) for row in await self._cursor.fetch(count)]
+        try:
+            rows = await self._cursor.fetch(count)
+        except Exception as error:
+            self._lent._handle_exception(error)
+        return rows if self._decode is None else [self._decode(row) for row in rows]
 
 
 def json_decoder(description: Sequence[Any], loads: Callable[[str], Any]) -> Decode | None:
@@ -250,8 +297,13 @@ class PostgreSQLBridge(Bridge):
         generation = lent.physical.prepared_generation
         if lent.generation != generation:  # a reset has dropped every prepared statement of the session
             lent.generation = generation
-            if lent._prepared_statement_cache is not None:
-                lent._prepared_statement_cache.clear()
+            lent.forget_prepared()
+
+    def move(self, lent: Any, physical: DriverConnection[Any]) -> None:
+        super().move(lent, physical)
+        lent.generation = -1  # of no connection: whatever was prepared belongs to another one
+        self.refresh(lent)
+        lent._descriptions.clear()
 
     def in_autocommit(self, lent: Any, on: bool) -> None:
         lent.autocommit = on

@@ -3,15 +3,19 @@ supported range (2.0.40 and the latest 2.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import copy
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import Pool
+from sqlalchemy.engine.base import OptionEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool, PoolProxiedConnection
 
 from sillar.errors import UsageError
+from sillar.integrations.sqlalchemy.terms import PLAIN_TERMS, LeaseTerms, terms_of_checkout
 
 if find_spec("greenlet") is None:  # SQLAlchemy imports it when it is first needed, which is too late for a clear error
     raise UsageError("SQLAlchemy's asyncio part needs greenlet: pip install 'sillar[sqlalchemy]'")
@@ -24,7 +28,16 @@ try:
 except ImportError:  # SQLAlchemy 2.0
     from sqlalchemy.util.concurrency import await_only
 
-__all__ = ["BorrowingPool", "Record", "await_only", "borrowed_connection", "greenlet_spawn", "has_rows", "in_greenlet"]
+__all__ = [
+    "BorrowingPool",
+    "Record",
+    "await_only",
+    "borrowed_connection",
+    "engine_on",
+    "greenlet_spawn",
+    "has_rows",
+    "in_greenlet",
+]
 
 Record = _ConnectionRecord
 
@@ -59,30 +72,49 @@ class BorrowingPool(Pool):
         self._settings = (borrow, wait, give_back, find, adapt, drop, about)
         self._borrow, self._wait, self._give_back = borrow, wait, give_back
         self._find, self._adapt, self._drop, self._about = find, adapt, drop, about
-        self._handed: Any = None
+        self._handed: list[Any] = []  # on its way to the creator, which all views of this pool share
+        self._terms = PLAIN_TERMS
         super().__init__(cast(Any, self._connect), **settings)
         event.listen(self, "invalidate", _note_reason)
+
+    def on(self, terms: LeaseTerms) -> BorrowingPool:
+        """The same pool with the same listeners, asked on other terms."""
+        view = copy.copy(self)
+        view._terms = terms
+        return view
+
+    def connect(self) -> PoolProxiedConnection:
+        token = terms_of_checkout.set(self._terms)
+        try:
+            return super().connect()
+        finally:
+            terms_of_checkout.reset(token)
 
     def record_of(self, physical: Any) -> Record:
         """SQLAlchemy's record of a physical connection, made the first time it is met. Runs in a greenlet."""
         record = self._find(physical)
         if record is None:
-            self._handed = physical
+            self._handed.append(physical)
             try:
                 record = self._create_connection()  # type: ignore[assignment]
                 cast(Any, record).record_info.pop("begins", None)
+                cast(Any, record).dbapi_connection.greeted(leased=terms_of_checkout.get() is not None)
             finally:
-                self._handed = None
+                self._handed.clear()
         return record  # type: ignore[return-value]
 
     def _connect(self, connection_record: Record) -> Any:
-        physical, self._handed = self._handed, None
+        physical = self._handed.pop() if self._handed else None
+        again = physical is None
         info: Any = connection_record.record_info
         if physical is None:  # a soft invalidation: SQLAlchemy has closed what the record led to, and connects anew
             self._give_back(info.pop("physical"), True)
             physical = self._borrow() or await_only(self._wait())
         info["physical"], info["begins"] = physical, True
-        return self._adapt(physical, connection_record, self._dialect)
+        connection = self._adapt(physical, connection_record, self._dialect)
+        if again:
+            connection.greeted(leased=True)
+        return connection
 
     def _do_get(self) -> Record:
         physical = self._borrow()
@@ -126,6 +158,31 @@ class BorrowingPool(Pool):
 
     def status(self) -> str:
         return self._about()
+
+
+class _TermsEngine(OptionEngine):
+    """An engine with options, which asks for connections on terms of its own; so do the engines derived from it."""
+
+    def __init__(self, proxied: Engine, options: Mapping[str, Any], terms: LeaseTerms) -> None:
+        self._terms = terms
+        self._view: tuple[Pool, Pool] | None = None
+        super().__init__(proxied, options)
+
+    @property
+    def pool(self) -> Pool:
+        own: Any = self._proxied.pool
+        if self._view is None or self._view[0] is not own:
+            self._view = own, own.on(self._terms)
+        return self._view[1]
+
+    @pool.setter
+    def pool(self, pool: Pool) -> None:
+        self._proxied.pool = pool
+
+
+def engine_on(engine: AsyncEngine, terms: LeaseTerms, options: Mapping[str, Any]) -> AsyncEngine:
+    """The same engine with options of execution, whose connections are asked for on these terms."""
+    return AsyncEngine(_TermsEngine(engine.sync_engine, options, terms))
 
 
 def has_rows(result: Any) -> bool:

@@ -52,6 +52,12 @@ class LentSQLite(Lent, AdaptedConnection):
         """Have a function in every transaction of this connection, and nowhere else."""
         self._functions.append((name, count, function, options))
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        physical: Any = self.physical
+        return bool(physical.in_transaction)
+
     async def begin_if_due(self, text: Any) -> bool:
         """Begin a transaction before its first statement; whether one is open then."""
         physical: Any = self.physical
@@ -205,8 +211,6 @@ class SQLiteBridge(Bridge):
     def statement_error(
         self, error: BaseException, address: str | None, *, safe_to_retry: bool = False
     ) -> DatabaseError | None:
-        if (known := getattr(error, "sillar_error", None)) is not None:
-            return known  # type: ignore[no-any-return]
         found = translated(error, None, address=address or "")
         return found if isinstance(found, DatabaseError) else None
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient, TransactionContext
 from tortoise.exceptions import TransactionManagementError, UnSupportedError
 
+from sillar.consistency import Consistency
 from sillar.context import current_deadline, time_left
 from sillar.current import joined_transaction
 from sillar.engines.connection import DriverConnection, Reply
@@ -126,10 +127,14 @@ class SharedClient(BaseDBAsyncClient):
 
     def acquire_connection(self) -> Any:
         """The driver's own connection for ``async with``; it is reset before anybody else has it."""
-        return RawConnection(self.executor, self.shared, self._transaction_here, self._wrapped)
+        return RawConnection(self.executor, self.shared, self._transaction_here, self._wrapped, self._meaning)
 
     def _wrapped(self, connection: DriverConnection[Any]) -> AbstractAsyncContextManager[Any] | None:
         """What a raw connection is handed out in, or None: as it is."""
+        return None
+
+    def _meaning(self, error: BaseException, connection: DriverConnection[Any]) -> DatabaseError | None:
+        """What an error of the driver's means in Sillar's terms, or None: none of the driver's, or of no node."""
         return None
 
     def _in_transaction(self) -> TransactionContext:
@@ -159,10 +164,19 @@ class SharedClient(BaseDBAsyncClient):
 
 
 class TransactionClient(SharedClient, TransactionalDBClient):
-    """One transaction, or inside another one a savepoint, as Tortoise passes it around (``using_db=``)."""
+    """One transaction, or inside another one a savepoint, as Tortoise passes it around (``using_db=``).
 
-    def __init__(self, parent: SharedClient) -> None:
+    Args:
+        parent: the client that begins it.
+        read_only: outside another one: the server refuses writes; a replica that is fresh enough will do.
+        consistency: how fresh such a replica has to be; None is what the context asks for.
+    """
+
+    def __init__(
+        self, parent: SharedClient, *, read_only: bool = False, consistency: Consistency | None = None
+    ) -> None:
         self.__dict__.update(parent.__dict__)
+        self._read_only, self._consistency = read_only, consistency
         self._parent = parent
         self._finalized = False
         self._transaction: Transaction | None = None
@@ -171,7 +185,11 @@ class TransactionClient(SharedClient, TransactionalDBClient):
         """Begin; inside a transaction of Sillar's, or of Tortoise's, set a savepoint in it."""
         try:
             outer = await joined_transaction(self.executor.name)
-            inner = DatabaseSession(self.executor).transaction() if outer is None else outer.nested()
+            if outer is None:
+                session = DatabaseSession(self.executor, consistency=self._consistency)
+                inner = session.transaction(read_only=self._read_only)
+            else:
+                inner = outer.nested()
             await inner.__aenter__()
         except DatabaseError as error:
             raise translated(error) from error.__cause__

@@ -12,6 +12,7 @@ from tortoise.context import TortoiseContext
 from tortoise.models import Model
 from tortoise.utils import generate_schema_for_client
 
+from sillar.consistency import Consistency
 from sillar.errors import UsageError
 from sillar.integrations.orm import IntegrationHost, ORMIntegration
 from sillar.integrations.tortoise import private
@@ -131,9 +132,17 @@ class TortoiseIntegration(ORMIntegration):
         with private.entered(self._shared.context):
             yield
 
-    async def create_session(self) -> TortoiseSession:
-        """A transaction of Tortoise's that is ended by hand; a savepoint where one is open already."""
-        session = TortoiseSession(self.client)
+    async def create_session(
+        self, *, read_only: bool = False, consistency: Consistency | None = None
+    ) -> TortoiseSession:
+        """A transaction of Tortoise's that is ended by hand; a savepoint where one is open already.
+
+        Args:
+            read_only: outside a transaction: the server refuses writes; a replica that is fresh enough will do.
+            consistency: how fresh such a replica has to be; None is what the context asks for, and then the database's
+                default.
+        """
+        session = TortoiseSession(self.client, read_only=read_only, consistency=consistency)
         await session.begin()
         return session
 
@@ -165,11 +174,18 @@ class TortoiseSession:
     """A transaction of Tortoise's that is ended by hand: what ``create_session()`` gives.
 
     Until it ends, whatever Tortoise does in this context belongs to it; ``client`` is for ``using_db=``.
+
+    Args:
+        client: of the database.
+        read_only, consistency: as for :class:`TransactionClient`.
     """
 
-    def __init__(self, client: BaseDBAsyncClient) -> None:
+    def __init__(
+        self, client: BaseDBAsyncClient, *, read_only: bool = False, consistency: Consistency | None = None
+    ) -> None:
         assert isinstance(client, SharedClient)
         self._parent = client
+        self._read_only, self._consistency = read_only, consistency
         self._open: TransactionClient | None = None
 
     @property
@@ -191,7 +207,7 @@ class TortoiseSession:
         """
         if self._open is not None:
             raise UsageError("this session has a transaction open; commit or roll it back first")
-        opening = self._parent.transaction_class(self._parent)
+        opening = self._parent.transaction_class(self._parent, read_only=self._read_only, consistency=self._consistency)
         await opening.begin()
         self._open = opening
 

@@ -10,6 +10,9 @@ from tortoise.backends.mysql.client import MySQLClient as StockClient
 from tortoise.backends.mysql.executor import MySQLExecutor as StockExecutor
 from tortoise.timezone import get_default_timezone, get_use_tz
 
+from sillar.engines.connection import DriverConnection
+from sillar.engines.mysql.errors import statement_error
+from sillar.errors import DatabaseError
 from sillar.integrations.tortoise.client import SharedClient, TransactionClient
 from sillar.integrations.tortoise.executor import TaskBoundExecutor
 
@@ -26,6 +29,9 @@ class MySQLClient(SharedClient, StockClient):
 
     def _stored(self, values: Sequence[Any]) -> Sequence[Any]:
         return [_stored(value) if isinstance(value, (datetime, time)) else value for value in values]
+
+    def _meaning(self, error: BaseException, connection: DriverConnection[Any]) -> DatabaseError | None:
+        return statement_error(error, address=connection.address, safe_to_retry=False, timeout_seconds=None)
 
 
 def _stored(value: datetime | time) -> datetime | time:

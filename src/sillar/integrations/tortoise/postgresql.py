@@ -8,7 +8,9 @@ from typing import Any
 from tortoise.backends.asyncpg.client import AsyncpgDBClient
 from tortoise.backends.asyncpg.executor import AsyncpgExecutor
 
-from sillar.engines.connection import Reply
+from sillar.engines.connection import DriverConnection, Reply
+from sillar.engines.postgresql.errors import statement_error
+from sillar.errors import DatabaseError
 from sillar.integrations.tortoise.client import SharedClient, TransactionClient, plain
 from sillar.integrations.tortoise.executor import TaskBoundExecutor
 
@@ -32,6 +34,9 @@ class PostgreSQLClient(SharedClient, AsyncpgDBClient):  # type: ignore[misc]  # 
 
     def _mappings(self, reply: Reply) -> Sequence[Any]:
         return reply.rows
+
+    def _meaning(self, error: BaseException, connection: DriverConnection[Any]) -> DatabaseError | None:
+        return statement_error(error, address=connection.address, safe_to_retry=False, timeout_seconds=None)
 
 
 class PostgreSQLTransactionClient(TransactionClient, PostgreSQLClient):  # type: ignore[misc]

@@ -8,9 +8,12 @@ from types import TracebackType
 from typing import Any
 
 from sillar.engines.connection import DriverConnection
+from sillar.errors import DatabaseError
 from sillar.execution import Executor, Transaction
 from sillar.integrations.tortoise.sharing import SharedTransactions
 from sillar.pool.place import calling_place
+
+Meaning = Callable[[BaseException, DriverConnection[Any]], DatabaseError | None]
 
 
 class RawConnection:
@@ -24,6 +27,7 @@ class RawConnection:
         shared: transactions that tasks share.
         transaction_here: the transaction of the context.
         wrapped: what the connection is handed out in.
+        meaning: the driver's errors as Sillar's: whoever looks after the node hears of those that leave the block.
     """
 
     def __init__(
@@ -32,9 +36,10 @@ class RawConnection:
         shared: SharedTransactions,
         transaction_here: Callable[[], Awaitable[Transaction | None]],
         wrapped: Callable[[DriverConnection[Any]], AbstractAsyncContextManager[Any] | None],
+        meaning: Meaning,
     ) -> None:
         self._executor, self._shared = executor, shared
-        self._transaction_here, self._wrapped = transaction_here, wrapped
+        self._transaction_here, self._wrapped, self._meaning = transaction_here, wrapped, meaning
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Any:
@@ -50,7 +55,7 @@ class RawConnection:
                 if lock is not None:
                     await stack.enter_async_context(lock)
                 connection = transaction.driver_connection
-            stack.push(_Watch(connection))
+            stack.push(_Watch(connection, self._meaning))
             connection.dirty = True
             wrapped = self._wrapped(connection)
             raw = connection.raw if wrapped is None else await stack.enter_async_context(wrapped)
@@ -64,10 +69,10 @@ class RawConnection:
 
 
 class _Watch:
-    """Gives a connection up that a cancelled caller leaves in the middle of something."""
+    """Gives a connection up that a cancelled caller leaves in the middle of something, and tells of errors."""
 
-    def __init__(self, connection: DriverConnection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connection: DriverConnection[Any], meaning: Meaning) -> None:
+        self._connection, self._meaning = connection, meaning
 
     def __enter__(self) -> None:
         """For ``ExitStack.push``."""
@@ -75,5 +80,12 @@ class _Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and not issubclass(kind, Exception) and self._connection.sequential:
-            self._connection.terminate()
+        connection = self._connection
+        if kind is not None and not issubclass(kind, Exception) and connection.sequential:
+            connection.terminate()
+        if error is None or isinstance(error, DatabaseError) or hasattr(error, "sillar_error"):
+            return  # nothing, or told already
+        found = self._meaning(error, connection)
+        if found is not None:
+            error.sillar_error = found  # type: ignore[attr-defined]
+            connection.report(found)

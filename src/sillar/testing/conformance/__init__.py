@@ -27,7 +27,7 @@ error.
 import pytest
 
 _CASES = (
-    *("cancellation", "conflicts", "documents", "errors", "faults", "health", "seams"),
+    *("cancellation", "conflicts", "documents", "errors", "faults", "health", "migrations", "seams"),
     *("statements", "streams", "transactions", "values"),
     *("orm", "orm_across", "orm_load", "orm_pairs", "orm_transactions"),
 )
@@ -40,6 +40,7 @@ from sillar.testing.conformance.documents import DocumentCases  # noqa: E402
 from sillar.testing.conformance.errors import ErrorCases  # noqa: E402
 from sillar.testing.conformance.faults import FaultCases  # noqa: E402
 from sillar.testing.conformance.health import HealthCases  # noqa: E402
+from sillar.testing.conformance.migrations import MigrationCases  # noqa: E402
 from sillar.testing.conformance.orm import ORMCases, ORMModelCases  # noqa: E402
 from sillar.testing.conformance.orm_across import ORMAcrossCases  # noqa: E402
 from sillar.testing.conformance.orm_engine import ORMEngine  # noqa: E402
@@ -86,6 +87,7 @@ __all__ = [
     "FaultCases",
     "HealthCases",
     "Level",
+    "MigrationCases",
     "ORMAcrossCases",
     "ORMAuthor",
     "ORMBook",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import random
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
+
+from sillar.testing.faults.handshake import Direction, Handshake
 
 _CHUNK_BYTES = 65_536
 _QUEUE_CHUNKS = 64
@@ -17,13 +19,6 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 _PORT_FIRST, _PORT_LAST = 15_000, 32_767
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class Direction(enum.Enum):
-    """Which way bytes travel through the proxy."""
-
-    TO_SERVER = "to_server"
-    TO_CLIENT = "to_client"
 
 
 class _Settings:
@@ -46,6 +41,7 @@ class FaultProxy:
             proxy.delay(0.2, jitter_seconds=0.05)           # slow network
             proxy.cut_after(100, Direction.TO_CLIENT)       # the reply breaks off after 100 bytes
             proxy.reset()                                   # RST on every open connection
+            proxy.partition()                               # connections are taken, and nothing ever answers
             await proxy.refuse()                            # nobody listens
             await proxy.heal()                              # all faults off
 
@@ -54,6 +50,10 @@ class FaultProxy:
     Attributes:
         host, port: where clients connect; a free loopback port below 32768 unless ``port`` was given.
         connections_accepted: connections taken from clients since the start (those closed at once included).
+        accepted_at: when each of them was taken, in seconds of ``time.monotonic()``.
+        handshakes_in_flight_max: the most handshakes that were under way at one moment, since the start or the last
+            ``count_anew()``. One is under way from the moment its connection is taken until the server is ready for the
+            first command, or the connection is closed; see ``Handshake`` for where that is in each protocol.
         bytes_to_server, bytes_to_client: bytes delivered since the start; swallowed ones do not count.
     """
 
@@ -63,6 +63,11 @@ class FaultProxy:
         self.target_host, self.target_port = target_host, target_port
         self.host, self.port = host, port
         self.connections_accepted = 0
+        self.accepted_at: list[float] = []
+        self.handshakes_in_flight_max = 0
+        self._handshakes: set[Handshake] = set()
+        self._is_partitioned = False
+        self._held: set[asyncio.StreamWriter] = set()
         self._delivered = dict.fromkeys(Direction, 0)
         self._random = random.Random(seed)
         self._settings = {direction: _Settings() for direction in Direction}
@@ -106,8 +111,8 @@ class FaultProxy:
 
     @property
     def connections_open(self) -> int:
-        """Connections relayed at this moment, those in a black hole included."""
-        return len(self._links)
+        """Connections relayed at this moment, those in a black hole or held in a partition included."""
+        return len(self._links) + len(self._held)
 
     @property
     def bytes_to_server(self) -> int:
@@ -116,6 +121,16 @@ class FaultProxy:
     @property
     def bytes_to_client(self) -> int:
         return self._delivered[Direction.TO_CLIENT]
+
+    @property
+    def handshakes_in_flight(self) -> int:
+        """Handshakes that are under way at this moment."""
+        return len(self._handshakes)
+
+    def count_anew(self) -> None:
+        """Forget ``accepted_at`` and ``handshakes_in_flight_max``: what follows is counted from here."""
+        self.accepted_at.clear()
+        self.handshakes_in_flight_max = len(self._handshakes)
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
@@ -146,12 +161,23 @@ class FaultProxy:
         for settings in self._chosen(direction):
             settings.black_hole = True
 
+    def partition(self) -> None:
+        """Cut the network in two: nothing passes in either direction, and neither side hears of it.
+
+        Open connections stay open. New ones are taken, as a full backlog or a gateway takes them, and nobody ever
+        answers; the server does not see them.
+        """
+        self.black_hole()
+        self._is_partitioned = True
+
     def reset(self) -> int:
         """Break every open connection with an RST towards both sides (SO_LINGER 0). Returns how many there were."""
-        links = list(self._links)
+        links, held = list(self._links), list(self._held)
         for link in links:
             link.reset()
-        return len(links)
+        for writer in held:
+            _reset(writer)
+        return len(links) + len(held)
 
     def accept_then_close(self) -> None:
         """Accept each new connection and close it before a byte is read; open ones go on."""
@@ -170,7 +196,9 @@ class FaultProxy:
         A connection that lost bytes in a black hole is reset: what it missed can no longer be delivered.
         """
         self._settings = {direction: _Settings() for direction in Direction}
-        self._close_accepted = False
+        self._close_accepted = self._is_partitioned = False
+        for writer in self._held:
+            _reset(writer)
         for link in list(self._links):
             link.arm(None, None)
             if link.swallowed:
@@ -211,6 +239,7 @@ class FaultProxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_accepted += 1
+        self.accepted_at.append(time.monotonic())
         if self._close_accepted:
             writer.close()
             return
@@ -219,12 +248,33 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handshake = Handshake()
+        self._handshakes.add(handshake)
+        self.handshakes_in_flight_max = max(self.handshakes_in_flight_max, len(self._handshakes))
         try:
-            target = await asyncio.open_connection(self.target_host, self.target_port)
-        except OSError:
-            _reset(writer)
-        else:
-            await self._relay(_Link((reader, writer), target, self._settings))
+            if self._is_partitioned:
+                await self._hold(reader, writer)
+                return
+            try:
+                target = await asyncio.open_connection(self.target_host, self.target_port)
+            except OSError:
+                _reset(writer)
+            else:
+                await self._relay(_Link((reader, writer), target, self._settings, handshake))
+        finally:
+            self._handshakes.discard(handshake)
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Keep a client waiting until it leaves, or until somebody resets it."""
+        self._held.add(writer)
+        try:
+            while await reader.read(_CHUNK_BYTES):
+                pass
+        except ConnectionError:
+            pass  # its own reset, or ours
+        finally:
+            self._held.discard(writer)
+            writer.close()
 
     async def _relay(self, link: _Link) -> None:
         self._links.add(link)
@@ -269,6 +319,9 @@ class FaultProxy:
                 data = await link.source(direction).read(_CHUNK_BYTES)
             except ConnectionError:
                 data = None
+            link.handshake.saw(direction, data or b"")
+            if link.handshake.is_over or (not data and direction is Direction.TO_SERVER):
+                self._handshakes.discard(link.handshake)
             settings = self._settings[direction]
             jitter = self._random.uniform(0, settings.jitter_seconds)
             due = max(due, now() + settings.delay_seconds + jitter)
@@ -278,7 +331,10 @@ class FaultProxy:
 class _Link:
     """One client's connection and its counterpart at the target."""
 
-    def __init__(self, client: _Streams, server: _Streams, settings: dict[Direction, _Settings]) -> None:
+    def __init__(
+        self, client: _Streams, server: _Streams, settings: dict[Direction, _Settings], handshake: Handshake
+    ) -> None:
+        self.handshake = handshake
         self._sources = {Direction.TO_SERVER: client[0], Direction.TO_CLIENT: server[0]}
         self._sinks = {Direction.TO_SERVER: server[1], Direction.TO_CLIENT: client[1]}
         self._left = {direction: settings[direction].cut_bytes for direction in Direction}

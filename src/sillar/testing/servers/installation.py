@@ -15,8 +15,9 @@ from sillar.testing.servers.errors import ServerNotFoundError
 from sillar.testing.servers.process import Identity
 from sillar.testing.servers.tree import Tree
 
-REMEDY = "run `python -m sillar.testing.servers install` as root, put it on PATH, or name a running one in {variable}"
+REMEDY = "run `python -m sillar.testing.servers install` as root, or put it on PATH"
 SYSTEM_FOLDERS = (Path("/usr/sbin"), Path("/usr/bin"), Path("/usr/local/sbin"), Path("/usr/local/bin"))
+GALERA_LIBRARIES = (Path("/usr/lib/galera/libgalera_smm.so"), Path("/usr/lib/libgalera_smm.so"))
 DISTRIBUTION_POSTGRESQL = Path("/usr/lib/postgresql")
 NUMBER = re.compile(r"(\d+(?:\.\d+)+)")
 
@@ -51,7 +52,7 @@ class Installation:
         return Identity.of(user, self.root)
 
 
-def find_postgresql(major: int | None, *, variable: str) -> Installation:
+def find_postgresql(major: int | None, *, variable: str | None) -> Installation:
     """PostgreSQL of one major version, or of whichever version PATH and the distribution have.
 
     Raises:
@@ -114,6 +115,35 @@ def find_redis() -> Installation:
     return _find_binary("redis-server", "Redis", "SILLAR_TEST_REDIS_URL")
 
 
+def find_pgbouncer() -> Installation:
+    """PgBouncer. Raises ServerNotFoundError when there is none."""
+    return _find_binary("pgbouncer", "PgBouncer", None)
+
+
+def find_patroni() -> Installation:
+    """Patroni. Raises ServerNotFoundError when there is none."""
+    return _find_binary("patroni", "Patroni", None)
+
+
+def find_etcd() -> Installation:
+    """etcd's server. Raises ServerNotFoundError when there is none."""
+    return _find_binary("etcd", "etcd", None)
+
+
+def find_galera() -> Path:
+    """The library by which MariaDB's nodes form a cluster.
+
+    Raises:
+        ServerNotFoundError: it is not there, or not ``rsync``, by which a node gets the data of another.
+    """
+    if shutil.which("rsync", path=os.pathsep.join(map(str, _system_folders()))) is None:
+        raise _not_found("rsync, which Galera copies data with,", None, None)
+    for library in GALERA_LIBRARIES:
+        if library.is_file():
+            return library
+    raise _not_found("Galera (libgalera_smm.so)", None, None)
+
+
 def find_mongod() -> Installation | None:
     """A real MongoDB server, or None: then the stand-in takes its place."""
     try:
@@ -122,7 +152,7 @@ def find_mongod() -> Installation | None:
         return None
 
 
-def _find_binary(name: str, product: str, variable: str) -> Installation:
+def _find_binary(name: str, product: str, variable: str | None) -> Installation:
     for folder in _system_folders():
         binary = folder / name
         if os.access(binary, os.X_OK) and binary.is_file():
@@ -167,8 +197,8 @@ def _number(text: str) -> str:
     return found.group(1)
 
 
-def _not_found(product: str, variable: str, wanted: Tree | None) -> ServerNotFoundError:
-    remedy = REMEDY.format(variable=variable)
+def _not_found(product: str, variable: str | None, wanted: Tree | None) -> ServerNotFoundError:
+    remedy = REMEDY if variable is None else f"{REMEDY}, or name a running one in {variable}"
     if wanted is not None and wanted.marker() is not None and os.geteuid() != 0:
         return ServerNotFoundError(
             f"{product} is installed in {wanted.folder}, but only root can enter a tree; {remedy}"

@@ -23,7 +23,20 @@ from pathlib import Path
 from sillar.testing.servers.errors import InstallError
 from sillar.testing.servers.tree import MARKER, TREES, Tree, servers_folder
 
-PACKAGES = ("postgresql", "mariadb-server", "redis-server", "pgbouncer", "mmdebstrap", "openssl")
+PACKAGES = (
+    "postgresql",
+    "mariadb-server",
+    "galera-4",
+    "rsync",  # by which a Galera node gets the data of another
+    "redis-server",
+    "pgbouncer",
+    "patroni",
+    "python3-etcd",  # one of several that Patroni is content with
+    "etcd-server",
+    "etcd-client",
+    "mmdebstrap",
+    "openssl",
+)
 LOCK = Path("/run/sillar-servers-install.lock")
 UNITS = Path("/lib/systemd/system")
 SERVICES = {
@@ -31,6 +44,9 @@ SERVICES = {
     "mariadb-server": "mariadb",
     "redis-server": "redis-server",
     "pgbouncer": "pgbouncer",
+    "patroni": "patroni",
+    "etcd-server": "etcd",
+    "rsync": "rsync",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 MIRROR_VARIABLE = "SILLAR_DEBIAN_MIRROR"

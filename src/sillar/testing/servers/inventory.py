@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sillar.errors import DatabaseError
-from sillar.testing.servers.fleet import SERVERS
+from sillar.testing.servers.fleet import CLUSTERS, SERVERS
 from sillar.testing.servers.mongodb import MongoDBServer
 
 
@@ -16,7 +16,7 @@ class InventoryEntry:
     """One server.
 
     Attributes:
-        name: such as ``postgresql18``; what `ServerFleet.get` takes.
+        name: such as ``postgresql18``; what `ServerFleet.get` or `get_cluster` takes.
         version: of its binary, or what the running one says where the environment names it; None when it is missing.
         how_found: in words; when it is missing, what is to be done about it.
         is_stand_in: something else answers in its place (MongoDB without a ``mongod``).
@@ -34,12 +34,12 @@ class InventoryEntry:
 
 
 async def inventory() -> list[InventoryEntry]:
-    """Look for every server without starting any, in a fixed order."""
-    return list(await asyncio.gather(*(_look(name) for name in SERVERS)))
+    """Look for every server and cluster without starting any, in a fixed order."""
+    return list(await asyncio.gather(*(_look(name) for name in (*SERVERS, *CLUSTERS))))
 
 
 async def _look(name: str) -> InventoryEntry:
-    server = SERVERS[name]()
+    server = SERVERS[name]() if name in SERVERS else CLUSTERS[name]()
     try:
         await server.locate()
     except DatabaseError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +43,10 @@ MYSQL_SETTINGS = {
     "secure-file-priv": "",
     # The package was not configured, so the server does not find its messages by itself.
     "lc-messages-dir": "/usr/share/mysql",
+    # For synchronous replicas; off until they are asked for.
+    "plugin-load": "semisync_source.so;semisync_replica.so",
 }
+DIVERGED = 1236  # the primary's log does not have what the replica says it has
 MYSQL_SETTINGS.pop("binlog-format")  # ROW is its only one to stay, and naming it is a warning
 
 
@@ -61,6 +66,11 @@ class MySQLServer(SQLServer):
     url_variable = "SILLAR_TEST_MYSQL_URL"
     default_settings: ClassVar[Mapping[str, str]] = MYSQL_SETTINGS
     server_binary: ClassVar[str] = "mysqld"
+    # Where MariaDB has other words.
+    replica_word: ClassVar[str] = "replica"
+    read_only: ClassVar[str] = "super_read_only"
+    semisync_source: ClassVar[str] = "rpl_semi_sync_source_"
+    semisync_replica: ClassVar[str] = "rpl_semi_sync_replica_"
 
     def __init__(
         self,
@@ -72,19 +82,28 @@ class MySQLServer(SQLServer):
         super().__init__(settings=settings, tls=tls, own=own)
         self._primary: MySQLServer | None = None
         self._replicas: list[MySQLServer] = []
+        self._synchronous: list[MySQLServer] = []
+        self._copies = 0
         self._is_populated = False
+        self._is_synchronous = False
+        self._altering = asyncio.Lock()
 
     @property
     def socket_file(self) -> Path:
         """Its Unix socket; for root and its own user only, and passwords are checked there as well."""
         return self._path / "socket" / "server.sock"
 
-    async def add_replica(self, *, settings: Mapping[str, str] | None = None) -> MySQLServer:
+    @property
+    def _data(self) -> Path:
+        return self._path / "data"
+
+    async def add_replica(self, *, synchronous: bool = False, settings: Mapping[str, str] | None = None) -> MySQLServer:
         """Start a read-only replica that follows this server by GTID and has caught up with it.
 
         It is closed with this server at the latest.
 
         Args:
+            synchronous: commits on this server then wait for one of its synchronous replicas, see `set_synchronous`.
             settings: options that differ from this server's.
         """
         self._require_process("add_replica")
@@ -94,18 +113,99 @@ class MySQLServer(SQLServer):
         replica.superuser_password = self.superuser_password
         self._replicas.append(replica)
         await replica.start()
+        if synchronous:
+            await self.set_synchronous(*self._synchronous, replica)
         return replica
+
+    async def set_synchronous(self, *replicas: MySQLServer) -> None:
+        """Make commits on this server wait until any one of these replicas has them; without replicas, for none.
+
+        Semisynchronous replication without a timeout, waiting before others see the commit (``AFTER_SYNC``): after the
+        loss of this server, the replica with the highest `received_position` has every acknowledged commit. While all
+        of them are gone, commits hang. Returns once they follow so.
+        """
+        self._require_process("set_synchronous")
+        former, self._synchronous = self._synchronous, list(replicas)
+        async with self._altering:
+            wanted = list(self._synchronous)
+            for replica in {*former, *wanted}:
+                if replica.is_running and replica._is_synchronous != (replica in wanted):
+                    await replica._acknowledge(replica in wanted)
+            await self._set_variable(self.semisync_source + "timeout", 2**31)
+            await self._set_variable(self.semisync_source + "enabled", int(bool(wanted)))
+            deadline = time.monotonic() + 30
+            question = f"show global status like '{self.semisync_source}clients'"
+            while wanted and int((seen := await self.execute_as_superuser(question))[0][1]) < len(wanted):
+                if time.monotonic() > deadline:
+                    raise ServerStartError(f"{self!r} waits for {len(wanted)} synchronous replicas: {seen}")
+                await asyncio.sleep(0.02)
+
+    async def received_position(self) -> int:
+        """How many transactions are safe on this replica, applied or not."""
+        status = await self._status("show replica status")
+        intervals = f"{status['Executed_Gtid_Set']},{status['Retrieved_Gtid_Set']}"
+        # Sets look like `uuid:1-7:9,uuid:1-3`; of each server the last one counts, as there are no gaps.
+        last: dict[str, int] = {}
+        for server, numbers in re.findall(r"([0-9a-f-]{36}):([\d:-]+)", intervals):
+            last[server] = max(last.get(server, 0), int(re.split(r"[:-]", numbers)[-1]))
+        return sum(last.values())
+
+    async def pause_replay(self) -> None:
+        """Let this replica go on receiving, and show nothing new."""
+        self._require_process("pause_replay")
+        await self.execute_as_superuser(f"stop {self.replica_word} sql_thread")
+
+    async def resume_replay(self) -> None:
+        """Let this replica show what it has received again."""
+        self._require_process("resume_replay")
+        await self.execute_as_superuser(f"start {self.replica_word} sql_thread")
+
+    async def set_read_only(self) -> None:
+        """Refuse writes (1290) on every session, the open ones included, as a primary demoted with sockets left open.
+
+        Waits for commits that are under way; holds until the next start.
+        """
+        self._require_process("set_read_only")
+        await self.execute_as_superuser(f"set global {self.read_only}=1")
+
+    async def set_writable(self) -> None:
+        """Take writes again after `set_read_only`."""
+        self._require_process("set_writable")
+        await self.execute_as_superuser("set global read_only=0")
 
     async def promote(self) -> None:
         """Make this replica a primary: apply all that it has received, stop following, take writes."""
         self._require_process("promote")
+        await self.resume_replay()
         await self._stop_following()
         self._primary = None
 
+    async def follow(self, primary: MySQLServer) -> None:
+        """Make this server a replica of another one of its family, after a failover; returns once it has caught up.
+
+        A running server turns to the new primary, read-only from then on, and keeps its sessions. One that does not
+        run, or that has transactions which its new primary lacks, loses its data and starts with a fresh copy.
+
+        Raises:
+            ServerStartError: it does not follow.
+        """
+        primary._require_process("follow")
+        self._primary, self._synchronous, self._is_synchronous = primary, [], False
+        if self.is_running:
+            await self.set_read_only()
+            if await self._turn_to(primary):
+                return
+            await self.kill()
+        await asyncio.to_thread(shutil.rmtree, self._data)
+        self._is_populated = False
+        self._copies += 1
+        await self._make_data()
+        await self.start()
+        await self._populate()
+
     async def close(self) -> None:
         """End it and its replicas for good and remove their folders."""
-        for replica in self._replicas:
-            await replica.close()
+        await asyncio.gather(*(replica.close() for replica in self._replicas))
         await super().close()
 
     async def execute_as_superuser(self, statement: str, *, database: str | None = None) -> list[tuple[Any, ...]]:
@@ -135,6 +235,26 @@ class MySQLServer(SQLServer):
         # The server's identity, which no two of one replication may share; a new one is made at the start.
         (data / "auto.cnf").unlink(missing_ok=True)
         await template.fill_from(data)
+
+    async def _turn_to(self, primary: MySQLServer) -> bool:
+        """Follow another primary without a restart; returns whether that is possible."""
+        [(own,)] = await self.execute_as_superuser("select @@global.gtid_executed")
+        [(theirs,)] = await primary.execute_as_superuser("select @@global.gtid_executed")
+        [(is_known,)] = await self.execute_as_superuser(f"select gtid_subset('{own}', '{theirs}')")
+        if is_known:
+            await self.execute_as_superuser("stop replica")
+            await self._follow(primary)
+        return bool(is_known)
+
+    async def _acknowledge(self, wanted: bool) -> None:
+        """Take part in synchronous commits, or no longer."""
+        await self._set_variable(self.semisync_replica + "enabled", int(wanted))
+        await self.execute_as_superuser(f"stop {self.replica_word} io_thread")
+        await self.execute_as_superuser(f"start {self.replica_word} io_thread")
+        self._is_synchronous = wanted
+
+    async def _set_variable(self, name: str, value: int) -> None:
+        await self.execute_as_superuser(f"set global {name}={value}")
 
     async def _follow(self, primary: MySQLServer) -> None:
         await self.execute_as_superuser(
@@ -173,8 +293,10 @@ class MySQLServer(SQLServer):
 
     async def _create(self) -> None:
         self._make_folder("socket")
-        data = self._make_folder("data")
-        await self._initialize(data)
+        await self._make_data()
+
+    async def _make_data(self) -> None:
+        await self._initialize(self._make_folder("data"))
         file = self._path / "first.sql"
         statements = [
             # The replica gets the same by its own first start; replication begins after it.
@@ -197,13 +319,14 @@ class MySQLServer(SQLServer):
 
     def _command(self) -> list[str]:
         own = {
-            "datadir": self._inside(self._path / "data"),
-            "tmpdir": self._inside(self._path / "data"),
+            "datadir": self._inside(self._data),
+            "tmpdir": self._inside(self._data),
             "port": str(self.port),
             "bind-address": self.host,
             "socket": self._inside(self.socket_file),
             "pid-file": f"{self._inside(self._path / 'data')}/server.pid",
-            "server-id": str(self.port),
+            # A new one with each copy: a replica leaves out what its own number once wrote.
+            "server-id": str(self.port + self._copies * 100_000),
             "report-host": self.host,
             "report-port": str(self.port),
         }
@@ -216,6 +339,10 @@ class MySQLServer(SQLServer):
         command += [f"--{name}={value}" for name, value in options.items()]
         if self._primary is not None and self._is_populated:
             command += self._replica_options()
+        if self._is_synchronous:
+            command.append(f"--{self.semisync_replica}enabled=ON")
+        if self._synchronous:
+            command += [f"--{self.semisync_source}enabled=ON", f"--{self.semisync_source}timeout={2**31}"]
         return command
 
     async def _connect(self, database: str | None = None) -> aiomysql.Connection:
@@ -258,7 +385,7 @@ class MySQLServer(SQLServer):
             status = await self._status(statement)
             if all(status[name] == "Yes" for name in running):
                 return
-            if time.monotonic() > deadline or status["Last_SQL_Errno"]:
+            if time.monotonic() > deadline or status["Last_SQL_Errno"] or status["Last_IO_Errno"] == DIVERGED:
                 trouble = {name: value for name, value in status.items() if name in running or name.endswith("_Error")}
                 raise ServerStartError(f"{self!r} does not follow its primary: {trouble}\n{self.log_tail()}")
             await asyncio.sleep(0.02)

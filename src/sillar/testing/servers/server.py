@@ -55,6 +55,8 @@ class Server(abc.ABC):
     end_signal: ClassVar[signal.Signals] = signal.SIGKILL
     """What ends it for good. Force, unless the server leaves something behind then."""
     start_timeout_seconds: ClassVar[float] = 60
+    poll_seconds: ClassVar[float] = 0.02
+    """How often it is asked whether it is up; more rarely where the question itself is work for it."""
 
     def __init__(
         self,
@@ -182,6 +184,11 @@ class Server(abc.ABC):
         """Stop it in good order and start it again on the same port."""
         await self.stop()
         await self.start()
+
+    async def revive(self) -> None:
+        """Start it again if it does not run; nothing happens to one that does, or to an external one."""
+        if not self.is_external and not self.is_running:
+            await self.start()
 
     async def freeze(self) -> None:
         """Stop all its processes from running (SIGSTOP): connections stay open and nothing answers."""
@@ -378,7 +385,7 @@ class Server(abc.ABC):
                 raise self._start_error(
                     f"did not answer within {self.start_timeout_seconds:g} s ({type(last).__name__}: {last})"
                 ) from last
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.poll_seconds)
 
     def _start_error(self, what: str) -> ServerStartError:
         kept = keep_log(self._log, self.product)

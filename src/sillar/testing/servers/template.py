@@ -28,7 +28,7 @@ class DataTemplate:
         """Fill an empty folder from it; returns False when there is no template yet."""
         if not self.folder.is_dir():
             return False
-        await asyncio.to_thread(_copy, self.folder, data)
+        await asyncio.to_thread(copy_folder, self.folder, data)
         return True
 
     async def fill_from(self, data: Path) -> None:
@@ -38,7 +38,7 @@ class DataTemplate:
     def _fill_from(self, data: Path) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder.parent))
-        _copy(data, partial)
+        copy_folder(data, partial)
         try:
             partial.rename(self.folder)
         except OSError:
@@ -47,6 +47,7 @@ class DataTemplate:
             shutil.rmtree(partial)
 
 
-def _copy(source: Path, target: Path) -> None:
-    # Owners and modes have to stay, which shutil does not do for owners.
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy what is in one folder into another, with owners and modes."""
+    # shutil does not keep owners.
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True, capture_output=True)  # noqa: S603, S607

@@ -6,9 +6,12 @@ is not a database product, and what is only verified against it is not verified 
 
 What differs from a real MongoDB:
 
-- No change streams, no capped or time-series collections, no oplog, no elections, no cluster time and no causal
-  consistency tokens (one node, so reads see earlier writes anyway), no compression, no OP_QUERY beyond ``hello``.
-- One member only: ``replSetStepDown`` turns it into a secondary for some seconds, and nobody takes over.
+- No change streams, no capped or time-series collections, no oplog, no elections, no compression, no OP_QUERY beyond
+  ``hello``.
+- One member: ``replSetStepDown`` turns it into a secondary for some seconds, and nobody takes over. Of several
+  (``StandInReplicaSet``) all have the same data: nothing is replicated, nobody votes, no write concern is waited for.
+- Times (``operationTime``, ``$clusterTime``) are a counter without a signature. ``afterClusterTime`` is waited for
+  where a secondary is held back; such a one reads from a snapshot of PostgreSQL, one batch at a time.
 - ``hello`` answers at once and has no ``topologyVersion``: drivers poll instead of streaming.
 - Each command is one PostgreSQL transaction: a killed ``insertMany`` leaves nothing, where MongoDB keeps a part.
 - Transactions are PostgreSQL's REPEATABLE READ. A write conflict shows after ``LOCK_WAIT_MILLISECONDS`` instead of at

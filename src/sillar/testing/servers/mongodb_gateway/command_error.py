@@ -60,7 +60,9 @@ CODE_NAMES = {
     10334: "BSONObjectTooLarge",
     11000: "DuplicateKey",
     11601: "Interrupted",
+    11602: "InterruptedDueToReplStateChange",
     12051: "CursorInUse",
+    13435: "NotPrimaryNoSecondaryOk",
     14031: "OutOfDiskSpace",
     40324: "Location40324",
     40415: "Location40415",
@@ -132,7 +134,7 @@ _FROM_SQLSTATE = {
     "57P02": 91,
     "57P03": 91,
 }
-_RETRYABLE_WRITES = frozenset({91, 10107})
+_RETRYABLE_WRITES = frozenset({91, 10107, 11602, 13435})
 QUERY_CANCELLED = "57014"
 
 
@@ -161,7 +163,7 @@ class CommandError(Exception):
 
     def label(self, *, in_transaction: bool, retryable_write: bool) -> CommandError:
         """Add the labels that MongoDB gives this code in that situation. Returns the error itself."""
-        if in_transaction and self.code in (91, 112, 251):
+        if in_transaction and self.code in (91, 112, 251, 10107, 11602, 13435):
             self.labels.append("TransientTransactionError")
         elif retryable_write and self.code in _RETRYABLE_WRITES:
             self.labels.append("RetryableWriteError")

@@ -19,15 +19,18 @@ from sillar.testing.servers.mongodb_gateway.cursor import CursorTable
 from sillar.testing.servers.mongodb_gateway.duplicate_key import duplicate_key
 from sillar.testing.servers.mongodb_gateway.local_commands import LocalCommands
 from sillar.testing.servers.mongodb_gateway.operation import Operation, OperationTable
+from sillar.testing.servers.mongodb_gateway.replica_set import Member, ReplicaSet
 from sillar.testing.servers.mongodb_gateway.scram import ScramConversation, ScramCredentials
-from sillar.testing.servers.mongodb_gateway.session import RetryableWrites, Transaction, Transactions
+from sillar.testing.servers.mongodb_gateway.session import Transaction, Transactions
 from sillar.testing.servers.mongodb_gateway.stored_commands import Reply, StoredCommands
 from sillar.testing.servers.mongodb_gateway.wire import ProtocolError, Request, encode_reply, read_request
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS, _CLOSE_SECONDS = 1.0, 2.0
 _PIPELINED_MAX = 16
-_WRITE_CONFLICT, _CONFLICTS_MAX, _CONFLICT_PAUSE_SECONDS = 112, 10, 0.02
+_NOT_PRIMARY = 10107
+_WRITE_CONFLICT = 112
+_CONFLICT_PAUSE_MIN_SECONDS, _CONFLICT_PAUSE_MAX_SECONDS = 0.02, 0.25
 # Spellings that MongoDB took before it settled on one.
 _ALIASES = {
     "ismaster": "isMaster",
@@ -81,18 +84,27 @@ class Client:
 
 
 class Gateway:
-    """Speaks MongoDB's protocol to drivers and SQL to PostgreSQL. Use ``async with`` or ``start`` and ``close``."""
+    """Speaks MongoDB's protocol to drivers and SQL to PostgreSQL. Use ``async with`` or ``start`` and ``close``.
 
-    def __init__(self, options: GatewayOptions) -> None:
+    Args:
+        options: where to listen, and the rest.
+        member: what it is of a replica set of several; None: the only one of its own.
+    """
+
+    def __init__(self, options: GatewayOptions, member: Member | None = None) -> None:
         self.options = options
-        self.credentials = (
-            ScramCredentials.of(options.user, options.password or "") if options.user is not None else None
-        )
+        self.member = member or Member(ReplicaSet())
+        self._keeper: Any = None
+        self.users: dict[str, ScramCredentials] = {}
+        """By name; nobody has to log in while there are none."""
+        if options.user is not None:
+            self.users[options.user] = ScramCredentials.of(options.user, options.password or "")
         self.clients: set[Client] = set()
         self.connections_created = self.connections_refused = 0
+        self.logins_received = self.logins_successful = 0
         self.started = time.monotonic()
         self.operations = OperationTable(self._cancel_backend)
-        self.retryable_writes = RetryableWrites()
+        self.retryable_writes = self.member.set.retryable_writes
         self.transactions: Transactions
         self.cursors: CursorTable
         self._local = LocalCommands(self)
@@ -107,11 +119,35 @@ class Gateway:
 
     @property
     def read_only(self) -> bool:
-        return self.options.read_only or time.monotonic() < self._read_only_until
+        stepped_down = time.monotonic() < self._read_only_until
+        return self.options.read_only or stepped_down or not self.member.is_primary
 
     def step_down(self, seconds: float) -> None:
         """Be a secondary for so long."""
         self._read_only_until = time.monotonic() + seconds
+
+    async def leave_office(self) -> None:
+        """Be no primary any more: interrupt what writes, abort what is open. Sockets stay open."""
+        for operation in self.operations:
+            if operation.in_transaction or self._stored.is_write(operation):
+                operation.loses_primary = True
+                self.operations.kill(operation)
+        await self.transactions.abort_all()
+
+    async def hold_back(self) -> None:
+        """Let reads see the data of this moment until :meth:`catch_up`, each within one batch."""
+        applied = self.member.set.latest
+        self._keeper = await self._pool.acquire()
+        await self._keeper.execute("begin isolation level repeatable read")
+        self.member.hold(await self._keeper.fetchval("select pg_export_snapshot()"), applied)
+
+    async def catch_up(self) -> None:
+        """Let reads see everything."""
+        keeper, self._keeper = self._keeper, None
+        self.member.catch_up()
+        if keeper is not None:
+            await keeper.execute("rollback")
+            await self._pool.release(keeper)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -130,6 +166,7 @@ class Gateway:
         self._server = await asyncio.start_server(self._accept, options.host, options.port, ssl=context, backlog=1024)
         if not options.port:
             self.options = replace(options, port=self._server.sockets[0].getsockname()[1])
+        self.member.address = self.options.announced
         self._sweeping = asyncio.ensure_future(self._sweep())
 
     async def close(self) -> None:
@@ -245,11 +282,12 @@ class Gateway:
         client.operation = operation
         try:
             reply = await self._dispatch(operation, client)
-            return reply if isinstance(reply, bytes) else bson.encode(reply)
+            return self._timed(reply if isinstance(reply, bytes) else bson.encode(reply))
         except CommandError as error:
             retryable_write = operation.number is not None and not operation.in_transaction
-            error.label(in_transaction=operation.in_transaction, retryable_write=retryable_write)
-            return bson.encode(error.document())
+            transient = operation.in_transaction and (name != "commitTransaction" or error.code != _NOT_PRIMARY)
+            error.label(in_transaction=transient, retryable_write=retryable_write)
+            return self._timed(bson.encode(error.document()))
         except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError) as error:
             # The connection to PostgreSQL broke or none could be had.
             lost = CommandError(91, f"PostgreSQL behind the gateway is not available: {error}")
@@ -262,18 +300,25 @@ class Gateway:
             client.operation = None
             self.operations.end(operation)
 
+    def _timed(self, reply: bytes) -> bytes:
+        return reply if self.options.standalone else self.member.with_times(reply)
+
     async def _dispatch(self, operation: Operation, client: Client) -> Reply:
         name = operation.name
-        if self.credentials is not None and client.user is None and name not in self._local.open:
+        if self.users and client.user is None and name not in self._local.open:
             raise CommandError(13, f"Command {name} requires authentication")
         if (local := self._local.handlers.get(name)) is not None:
             return await local(operation, client)
+        if name not in self._stored.handlers and name not in _ENDS:
+            raise CommandError(59, f"no such command: '{name}'")
+        is_write = self._stored.is_write(operation)
+        self.member.receive(operation)
+        self.member.check_role(operation, is_write=is_write)
+        if self.read_only and is_write:
+            raise CommandError(_NOT_PRIMARY, "not primary")
         if name in _ENDS:
             return await self._end_transaction(operation)
-        if name not in self._stored.handlers:
-            raise CommandError(59, f"no such command: '{name}'")
-        if self.read_only and self._stored.is_write(operation):
-            raise CommandError(10107, "not primary")
+        await self.member.reach(operation)
         if operation.in_transaction:
             return await self._run_in_transaction(operation)
         if operation.lsid is not None and operation.number is not None and name in _RETRYABLE:
@@ -286,19 +331,29 @@ class Gateway:
         reply = await self._run(operation)
         return reply if isinstance(reply, bytes) else bson.encode(reply)
 
+    async def _run_in_the_past(self, operation: Operation, snapshot: str) -> Reply:
+        async with operation.connection.transaction(isolation="repeatable_read"):
+            await operation.connection.execute(f"set transaction snapshot '{snapshot}'")
+            return await self._execute(operation, None)
+
     async def _run(self, operation: Operation) -> Reply:
         """Run it on a connection of the pool, which a cursor may take over."""
         operation.connection = await self._pool.acquire()
         try:
-            for _ in range(_CONFLICTS_MAX):
+            if (snapshot := self.member.snapshot) is not None:
+                return await self._run_in_the_past(operation, snapshot)
+            pause = _CONFLICT_PAUSE_MIN_SECONDS
+            while True:
                 try:
                     return await self._execute(operation, None)
                 except CommandError as error:
                     if error.code != _WRITE_CONFLICT:
                         raise
-                # Outside of transactions MongoDB does not bother clients with conflicts. A write left nothing behind.
-                await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_SECONDS))
-            return await self._execute(operation, None)
+                # Outside of transactions MongoDB does not bother clients with conflicts, however many there are: it
+                # tries until the command is killed or out of time. A write left nothing behind.
+                await asyncio.sleep(random.uniform(0, pause))
+                operation.check()
+                pause = min(2 * pause, _CONFLICT_PAUSE_MAX_SECONDS)
         finally:
             if operation.connection is not None:
                 await self._pool.release(operation.connection)
@@ -307,7 +362,7 @@ class Gateway:
         try:
             if operation.name == "aggregate":
                 self._fill_current_op(operation)
-            return await self._stored.handlers[operation.name](operation, transaction)
+            reply = await self._stored.handlers[operation.name](operation, transaction)
         except asyncpg.PostgresError as error:
             translated = operation.translate(error)
             if translated.code == 11000:
@@ -315,6 +370,9 @@ class Gateway:
                 detail = getattr(error, "detail", None)
                 translated = await duplicate_key(self._control, operation, target, str(error), detail=detail)
             raise translated from error
+        if transaction is None and self._stored.is_write(operation):
+            self.member.set.tick()
+        return reply
 
     def _fill_current_op(self, operation: Operation) -> None:
         """Put the running operations in the place of ``$currentOp``; later stages work on them as on any documents."""
@@ -358,5 +416,7 @@ class Gateway:
             return {"ok": 1.0}
         transaction = self.transactions.get(lsid, number, operation.client)
         await self.transactions.end(transaction, commit=commit)
+        if commit:
+            self.member.set.tick()
         await self.cursors.drop_transaction(transaction)
         return {"ok": 1.0}

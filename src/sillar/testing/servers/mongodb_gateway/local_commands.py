@@ -13,7 +13,11 @@ from bson.raw_bson import RawBSONDocument
 
 from sillar.testing.servers.mongodb_gateway.command_error import CommandError
 from sillar.testing.servers.mongodb_gateway.operation import Operation
-from sillar.testing.servers.mongodb_gateway.scram import AuthenticationRefusedError, ScramConversation
+from sillar.testing.servers.mongodb_gateway.scram import (
+    AuthenticationRefusedError,
+    ScramConversation,
+    ScramCredentials,
+)
 
 if TYPE_CHECKING:
     from sillar.testing.servers.mongodb_gateway.gateway import Client, Gateway
@@ -28,7 +32,7 @@ _OK: Reply = {"ok": 1.0}
 
 def hidden(command: dict[str, Any]) -> dict[str, Any]:
     """The command as ``$currentOp`` shows it: without the documents of a write and without SASL payloads."""
-    return {field: value for field, value in command.items() if field not in ("documents", "payload")}
+    return {field: value for field, value in command.items() if field not in ("documents", "payload", "pwd")}
 
 
 class LocalCommands:
@@ -50,6 +54,9 @@ class LocalCommands:
             "saslStart": self._sasl_start,
             "saslContinue": self._sasl_continue,
             "logout": self._logout,
+            "createUser": self._create_user,
+            "updateUser": self._update_user,
+            "dropUser": self._drop_user,
             "endSessions": self._end_sessions,
             "refreshSessions": self._ping,
             "killSessions": self._kill_sessions,
@@ -82,13 +89,13 @@ class LocalCommands:
             "readOnly": False,
             "ok": 1.0,
         }
-        if "saslSupportedMechs" in operation.command and gateway.credentials is not None:
+        if "saslSupportedMechs" in operation.command and gateway.users:
             _, _, user = str(operation.command["saslSupportedMechs"]).partition(".")
-            reply["saslSupportedMechs"] = ["SCRAM-SHA-256"] if user == gateway.credentials.user else []
+            reply["saslSupportedMechs"] = ["SCRAM-SHA-256"] if user in gateway.users else []
         if gateway.options.standalone:
             return reply
-        reply |= {"setName": SET_NAME, "setVersion": 1, "hosts": [address], "me": address}
-        if primary:
+        reply |= {"setName": SET_NAME, "setVersion": 1, "me": address, **gateway.member.hello()}
+        if primary and not gateway.member.set.has_several:
             # No electionId: of two gateways started within a second the later could have the smaller one, and drivers
             # would take it for a stale primary.
             reply["primary"] = address
@@ -119,6 +126,18 @@ class LocalCommands:
                 "active": sum(1 for _ in gateway.operations),
             },
             "metrics": {"cursor": {"open": {"total": len(gateway.cursors)}}},
+            "security": {
+                "authentication": {
+                    "mechanisms": {
+                        "SCRAM-SHA-256": {
+                            "authenticate": {
+                                "received": Int64(gateway.logins_received),
+                                "successful": Int64(gateway.logins_successful),
+                            }
+                        }
+                    }
+                }
+            },
             "transactions": {"currentOpen": len(gateway.transactions)},
             "repl": {"setName": SET_NAME, "isWritablePrimary": not gateway.read_only},
             "ok": 1.0,
@@ -134,7 +153,8 @@ class LocalCommands:
     async def _sasl_start(self, operation: Operation, client: Client) -> Reply:
         if operation.command.get("mechanism") != "SCRAM-SHA-256":
             raise CommandError(18, "Authentication failed: only SCRAM-SHA-256 is offered.")
-        client.scram = ScramConversation(self._gateway.credentials)
+        self._gateway.logins_received += 1
+        client.scram = ScramConversation(self._gateway.users)
         try:
             payload = client.scram.first(bytes(operation.command["payload"]))
         except AuthenticationRefusedError as error:
@@ -153,13 +173,36 @@ class LocalCommands:
             payload = scram.final(bytes(operation.command["payload"]))
         except AuthenticationRefusedError as error:
             raise CommandError(18, str(error)) from error
-        assert self._gateway.credentials is not None
-        client.user = self._gateway.credentials.user
+        client.user = scram.user
+        self._gateway.logins_successful += 1
         return {"conversationId": 1, "done": client.skips_empty_exchange, "payload": Binary(payload), "ok": 1.0}
 
     async def _logout(self, operation: Operation, client: Client) -> Reply:
         client.user = None
         return _OK
+
+    async def _create_user(self, operation: Operation, client: Client) -> Reply:
+        """Everybody may do everything, and users are not kept over a restart."""
+        user = str(operation.command["createUser"])
+        if user in self._gateway.users:
+            raise CommandError(51003, f'User "{user}@admin" already exists')
+        self._gateway.users[user] = ScramCredentials.of(user, str(operation.command["pwd"]))
+        return _OK
+
+    async def _update_user(self, operation: Operation, client: Client) -> Reply:
+        user = self._known(str(operation.command["updateUser"]))
+        if "pwd" in operation.command:
+            self._gateway.users[user] = ScramCredentials.of(user, str(operation.command["pwd"]))
+        return _OK
+
+    async def _drop_user(self, operation: Operation, client: Client) -> Reply:
+        del self._gateway.users[self._known(str(operation.command["dropUser"]))]
+        return _OK
+
+    def _known(self, user: str) -> str:
+        if user not in self._gateway.users:
+            raise CommandError(11, f"Could not find user {user}@admin")
+        return user
 
     # --- sessions, cursors, operations --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from sillar.testing.servers.mongodb_gateway.command_error import QUERY_CANCELLED
 from sillar.testing.servers.mongodb_gateway.wire import Request
 
 _CANCEL_AGAIN_SECONDS = 0.05
-_INTERRUPTED, _MAX_TIME_EXPIRED = 11601, 50
+_INTERRUPTED, _CHANGE_OF_STATE, _MAX_TIME_EXPIRED = 11601, 11602, 50
 
 
 class Operation:
@@ -27,6 +27,7 @@ class Operation:
         lsid: the id of the logical session, if the command has one.
         connection: the PostgreSQL connection leased to it; ``None`` before the lease or once it was handed to a cursor.
         interruptible: a client that goes away stops it.
+        loses_primary: it is killed because the member is the primary no more.
     """
 
     def __init__(self, opid: int, name: str, request: Request, client: int) -> None:
@@ -40,7 +41,7 @@ class Operation:
         self.interruptible = not request.more_to_come
         self.started = time.monotonic()
         self.ended = asyncio.Event()
-        self.killed = False
+        self.killed = self.loses_primary = False
         self._backend: int | None = None
         self._cancelled = False
         self._lock = asyncio.Lock()
@@ -63,13 +64,23 @@ class Operation:
     def check(self) -> None:
         """Raise the error of a killed operation."""
         if self.killed:
-            raise CommandError(_INTERRUPTED, "operation was interrupted")
+            raise self._interrupted()
+
+    def _interrupted(self) -> CommandError:
+        if self.loses_primary:
+            return CommandError(_CHANGE_OF_STATE, "operation was interrupted: the member is not primary any more")
+        return CommandError(_INTERRUPTED, "operation was interrupted")
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether its ``maxTimeMS`` is over."""
+        return bool(self.max_time_ms) and (time.monotonic() - self.started) * 1000 > self.max_time_ms
 
     def cancelled_error(self) -> CommandError:
         """Why PostgreSQL cancelled the statement: killed, or over its ``maxTimeMS``."""
         if self.max_time_ms and not self.killed:
             return CommandError(_MAX_TIME_EXPIRED, f"operation exceeded time limit of {self.max_time_ms} ms")
-        return CommandError(_INTERRUPTED, "operation was interrupted")
+        return self._interrupted()
 
     def translate(self, error: asyncpg.PostgresError) -> CommandError:
         """MongoDB's error for one of PostgreSQL's."""

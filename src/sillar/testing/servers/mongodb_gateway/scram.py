@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pymongo.saslprep import saslprep
@@ -38,20 +39,30 @@ class ScramCredentials:
 
 
 class ScramConversation:
-    """One exchange: ``first`` answers the client's first message, ``final`` its proof."""
+    """One exchange: ``first`` answers the client's first message, ``final`` its proof.
 
-    def __init__(self, credentials: ScramCredentials | None) -> None:
-        self._credentials = credentials
+    Args:
+        users: those that may log in, by name.
+    """
+
+    def __init__(self, users: Mapping[str, ScramCredentials]) -> None:
+        self._users = users
+        self._credentials: ScramCredentials | None = None
         self._exchange = b""
         self._nonce = b""
+
+    @property
+    def user(self) -> str:
+        """Who wants to log in."""
+        return "" if self._credentials is None else self._credentials.user
 
     def first(self, payload: bytes) -> bytes:
         """The server's first message: nonce, salt, iterations. Raises ``AuthenticationRefusedError``."""
         bare = payload[3:]
         fields = _fields(bare)
         user = fields.get(b"n", b"").replace(b"=2C", b",").replace(b"=3D", b"=")
-        credentials = self._credentials
-        if credentials is None or not payload.startswith(b"n,,") or user != credentials.user.encode():
+        credentials = self._credentials = self._users.get(user.decode(errors="replace"))
+        if credentials is None or not payload.startswith(b"n,,"):
             raise AuthenticationRefusedError
         self._nonce = fields.get(b"r", b"") + base64.b64encode(os.urandom(24))
         reply = b"r=%s,s=%s,i=%d" % (self._nonce, base64.b64encode(credentials.salt), _ITERATIONS)

@@ -1,4 +1,4 @@
-"""Indexes of collections, compared with what the documents ask for."""
+"""Indexes of collections, compared with what is asked for."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What each engine calls and writes differently."""

@@ -1,0 +1,23 @@
+"""${message}
+
+Revision: ${up_revision}
+Follows: ${down_revision | comma,n}
+Written: ${create_date}
+"""
+
+from collections.abc import Sequence
+
+from sillar.migrations.mongodb import DocumentOperations
+${imports if imports else ""}
+revision: str = ${repr(up_revision)}
+down_revision: str | Sequence[str] | None = ${repr(down_revision)}
+branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
+depends_on: str | Sequence[str] | None = ${repr(depends_on)}
+
+
+async def upgrade(op: DocumentOperations) -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+async def downgrade(op: DocumentOperations) -> None:
+    ${downgrades if downgrades else "pass"}

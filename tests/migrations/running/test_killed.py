@@ -1,0 +1,30 @@
+"""The migrating process is killed at each point of a migration of many steps: the next run comes to the same end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.migrations.running.project import Place
+
+_EVERY = 3
+"""One of three points; each statement has four, so all kinds have their turn."""
+
+
+@pytest.mark.parametrize("place", ["postgresql", "mariadb", "mysql", "sqlite"], indirect=True)
+async def test_a_killed_migrator_is_followed_by_one_that_goes_on(
+    place: Place, tmp_path: Path, every_point: bool
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.migrations.running.killed_run"),
+        *(place.name, json.dumps(place.settings), str(tmp_path), str(1 if every_point else _EVERY)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    result = json.loads(output.splitlines()[-1])
+    assert result["wrong"] == []
+    assert result["kills"] >= 10
