@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import signal
 from collections import defaultdict
@@ -120,6 +121,19 @@ def quiet_logs() -> Iterator[None]:
     """Tests that look at logs capture them; the others do not print them."""
     with structlog.testing.capture_logs():
         yield
+
+
+def pytest_exception_interact(call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+    """A test that ran out of its time: where each task of its event loop stands. Its own stack ends in the loop."""
+    if call.excinfo is None or not str(call.excinfo.value).startswith("Timeout "):
+        return
+    loops = {each.frame.f_locals.get("self") for each in call.excinfo.traceback if each.frame.code.name == "run_forever"}
+    for loop in loops:
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            stacks = io.StringIO()
+            for task in asyncio.all_tasks(loop):
+                task.print_stack(file=stacks)
+            report.sections.append(("tasks", stacks.getvalue()))
 
 
 # --- which servers took part ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sillar.testing.conformance.cases import Cases, MakeTable, eventually
 from sillar.testing.conformance.subject import ConformanceSubject
 
 PROMISED_SECONDS = 1.0
-_LOOKING_SECONDS = 2.0  # asking the server takes a while where the machine is loaded
+_LOOKING_SECONDS = 2.0  # the machine may be loaded
 
 
 class CancellationCases(Cases[ConformanceSubject]):

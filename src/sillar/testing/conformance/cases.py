@@ -18,18 +18,30 @@ SubjectT = TypeVar("SubjectT", bound=ConformanceSubject)
 OpenManager = Callable[..., Awaitable[DatabaseManager]]
 MakeTable = Callable[..., Awaitable[str]]
 
+_ONE_LOOK_SECONDS = 60.0
+
 _numbers = itertools.count(1)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
     """Return once the condition holds.
 
+    Looking takes a while itself where the machine is loaded, so what counts is when a look begins: the last one begins
+    after ``seconds``, and may take as long as it needs, up to a minute.
+
     Raises:
         TimeoutError: it does not within that time.
     """
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.01)
+    ends = asyncio.get_running_loop().time() + seconds
+    while True:
+        last = asyncio.get_running_loop().time() >= ends
+        async with asyncio.timeout(_ONE_LOOK_SECONDS):
+            if await condition():
+                return
+        if last:
+            message = f"it does not hold after {seconds} s"
+            raise TimeoutError(message)
+        await asyncio.sleep(0.01)
 
 
 class Cases(Generic[SubjectT]):
