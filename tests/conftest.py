@@ -127,7 +127,8 @@ def pytest_exception_interact(call: pytest.CallInfo[Any], report: pytest.TestRep
     """A test that ran out of its time: where each task of its event loop stands. Its own stack ends in the loop."""
     if call.excinfo is None or not str(call.excinfo.value).startswith("Timeout "):
         return
-    loops = {each.frame.f_locals.get("self") for each in call.excinfo.traceback if each.frame.code.name == "run_forever"}
+    frames = [each.frame for each in call.excinfo.traceback]
+    loops = {frame.f_locals.get("self") for frame in frames if frame.code.name == "run_forever"}
     for loop in loops:
         if isinstance(loop, asyncio.AbstractEventLoop):
             stacks = io.StringIO()
