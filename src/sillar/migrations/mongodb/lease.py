@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -126,24 +126,21 @@ class MigratorLease:
         """
         until, pause = _now() + timeout_seconds, _FIRST_POLL_SECONDS
         while True:
-            begun = _now()
-            try:
+            begun, found = _now(), None
+            with suppress(UniqueViolationError):  # another one has made the document at the same moment
                 found = await self._documents.find_one_and_update({"_id": _ID}, self._taking(), upsert=True)
-            except UniqueViolationError:  # another one has made the document at the same moment
-                continue
-            assert found is not None  # upsert
-            if found["owner"] == self.owner:
+            if found is not None and found["owner"] == self.owner:
                 self.number, self._renewed_at, self._taken_by = int(found["number"]), begun, None
                 return True
             if unless is not None and await unless():
                 return False
             left = until - _now()
             if left <= 0:
+                holder = "" if found is None else f" ({found['owner']}, since {found['since']:%H:%M:%S} UTC)"
                 raise MigrationLockError(
-                    f"another migrator ({found['owner']}, since {found['since']:%H:%M:%S} UTC) is at work on the"
-                    f" database for longer than migrator_timeout={timeout_seconds:g} s; wait for it, or raise the"
-                    f" timeout. If it was killed, its lease ends by itself, {self.seconds:g} s after it was renewed"
-                    " last"
+                    f"another migrator{holder} is at work on the database for longer than"
+                    f" migrator_timeout={timeout_seconds:g} s; wait for it, or raise the timeout. If it was killed, its"
+                    f" lease ends by itself, {self.seconds:g} s after it was renewed last"
                 )
             await asyncio.sleep(min(left, random.uniform(0.5, 1.0) * pause))
             pause = min(pause * 1.5, _POLL_SECONDS, self.seconds)
