@@ -91,12 +91,18 @@ def _without_database(
 
 
 async def _report(migrations: MigrationManager, files: list[Path], names: list[str], *, squawk: bool) -> LintReport:
-    from sillar.migrations.lint import lint_files, lint_plan, read_plan_facts
+    from sillar.migrations.lint import lint_files, lint_plan, name_in_commands, read_plan_facts
 
     if files:
         facts, dialect = await read_plan_facts(migrations)
-        rows = migrations.config.large_table_rows
-        return lint_files(files, dialect=dialect, facts=facts, large_table_rows=rows, squawk=squawk)
+        return lint_files(
+            files,
+            dialect=dialect,
+            facts=facts,
+            large_table_rows=migrations.config.large_table_rows,
+            squawk=squawk,
+            database=name_in_commands(migrations),
+        )
     if not names:
         return await lint_plan(migrations, squawk=squawk)
     chosen = [migrations.scripts.get(name) for name in names]

@@ -78,11 +78,18 @@ async def _linted(
     migrations: MigrationManager, pending: list[Migration], facts: TableFacts, dialect: str
 ) -> tuple[LintReport, list[str]]:
     """The findings, and the versions whose statements nobody knows without running them."""
-    from sillar.migrations.lint.report import lint_migrations, read_operations
+    from sillar.migrations.lint.report import lint_migrations, name_in_commands, read_operations
 
     unread = await read_operations(migrations, pending, whatever=True)
     rows = migrations.config.large_table_rows
-    report = lint_migrations(pending, dialect=dialect, facts=facts, large_table_rows=rows, unread=unread)
+    report = lint_migrations(
+        pending,
+        dialect=dialect,
+        facts=facts,
+        large_table_rows=rows,
+        unread=unread,
+        database=name_in_commands(migrations),
+    )
     return report, list(unread)
 
 

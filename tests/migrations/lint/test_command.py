@@ -108,6 +108,16 @@ async def test_revisions_and_files_with_a_database(
         assert printed.startswith(f"{file}:{line}: error: index-blocks-writes: users_a on users:")
         assert printed.endswith(f"to write that: sillar lint {indexed} --write-recipe index-blocks-writes\n")
         assert "(about 5,000 rows" in printed
+        (folder / "sillar.toml").write_text(
+            'default_database = "other"\n[databases.other]\nurl = "sqlite:///other.db"\n'
+            f'[databases.main]\nurl = "{url}"\n[migration_config]\nlarge_table_rows = 1000\n'
+            '[migration_config.directories]\nmain = "migrations"\n'
+        )
+        _, printed, _ = await sillar(capsys, indexed, "-d", "main")
+        assert printed.endswith(f"to write that: sillar lint {indexed} -d main --write-recipe index-blocks-writes\n")
+        (folder / "sillar.toml").write_text(
+            f'[databases.default]\nurl = "{url}"\n[migration_config]\nlarge_table_rows = 1000\n'
+        )
         assert (await sillar(capsys, widened))[0] == 0
         assert (await sillar(capsys, indexed))[0] == 1
         status, printed, _ = await sillar(capsys, "unsafe.sql", "--json")

@@ -14,6 +14,7 @@ from sillar.migrations.lint.report import (
     lint_files,
     lint_migrations,
     lint_plan,
+    name_in_commands,
     read_plan_facts,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "lint_files",
     "lint_migrations",
     "lint_plan",
+    "name_in_commands",
     "planned_statements",
     "read_collection_facts",
     "read_facts",

@@ -121,6 +121,7 @@ def lint_migrations(
     large_table_rows: int = LARGE_TABLE_ROWS,
     squawk: bool = True,
     unread: Mapping[str, str] | None = None,
+    database: str | None = None,
 ) -> LintReport:
     """Find what is unsafe in migrations, each with its ``operations``, in the order in which they are applied.
 
@@ -133,6 +134,7 @@ def lint_migrations(
         large_table_rows: rows from which on a table counts as large.
         squawk: ask it, too, where it is installed and the dialect is its own.
         unread: versions whose operations are not known without running them, and why: see ``read_operations``.
+        database: its configured name, for the commands in the findings; None: the default one.
 
     Raises:
         UsageError: there are no rules for that dialect.
@@ -155,7 +157,8 @@ def lint_migrations(
         else:
             found = linter.lint(migration.operations, source)
         place = migration.place if migration.path is not None else ""
-        named = tuple(_placed(each, place, migration.version, facts, writes=True) for each in found)
+        command = _command(migration.version, database)
+        named = tuple(_placed(each, place, command, facts) for each in found)
         revisions.append(RevisionFindings(migration.version, migration.name, migration.path, named))
     return LintReport(tuple(revisions), dialect, facts, tuple(dict.fromkeys(linter.notes)))
 
@@ -181,7 +184,20 @@ async def lint_plan(
     unread = await read_operations(manager, [each for each in planned if not each.operations])
     facts, dialect = await read_plan_facts(manager)
     rows = manager.config.large_table_rows
-    return lint_migrations(planned, dialect=dialect, facts=facts, large_table_rows=rows, squawk=squawk, unread=unread)
+    return lint_migrations(
+        planned,
+        dialect=dialect,
+        facts=facts,
+        large_table_rows=rows,
+        squawk=squawk,
+        unread=unread,
+        database=name_in_commands(manager),
+    )
+
+
+def name_in_commands(manager: MigrationManager) -> str | None:
+    """The name by which a command has to choose the manager's database; None: it is the default one."""
+    return manager.database if manager.database != manager.databases.default_database else None
 
 
 async def read_operations(
@@ -214,11 +230,15 @@ async def read_operations(
     return unread
 
 
-def _placed(finding: Finding, path: str, named: str, facts: TableFacts | None, *, writes: bool) -> Finding:
+def _command(what: str, database: str | None) -> str:
+    chosen = f" -d {quote(database)}" if database is not None else ""
+    return f"sillar lint {quote(what)}{chosen}"
+
+
+def _placed(finding: Finding, path: str, command: str | None, facts: TableFacts | None) -> Finding:
     """The finding with its file, and with the command that writes its recipe; without one no recipe is spoken of."""
-    if writes and recipe_for(finding, facts) is not None:
-        command = f"sillar lint {quote(named)} --write-recipe {finding.rule}"
-        return replace(finding, path=path, command=command)
+    if command is not None and recipe_for(finding, facts) is not None:
+        return replace(finding, path=path, command=f"{command} --write-recipe {finding.rule}")
     return replace(finding, path=path, remedy=_NAMED_RECIPE.sub("", finding.remedy))
 
 
@@ -241,6 +261,7 @@ def lint_files(
     facts: TableFacts | None = None,
     large_table_rows: int = LARGE_TABLE_ROWS,
     squawk: bool = True,
+    database: str | None = None,
 ) -> LintReport:
     """Find what is unsafe in SQL scripts, in the order in which they are given; as ``lint_migrations``.
 
@@ -255,7 +276,7 @@ def lint_files(
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{file} cannot be read ({type(error).__name__})") from error
         found = linter.lint(planned_statements(text, dialect), text)
-        writes = facts is not None
-        named = tuple(_placed(each, str(file), str(file), facts, writes=writes) for each in found)
+        command = _command(str(file), database) if facts is not None else None
+        named = tuple(_placed(each, str(file), command, facts) for each in found)
         revisions.append(RevisionFindings(file.name, file.stem, file, named))
     return LintReport(tuple(revisions), dialect, facts, tuple(dict.fromkeys(linter.notes)))
