@@ -49,10 +49,16 @@ class Cluster:
     def config(self, addresses: Sequence[tuple[str, int]] | None = None, **overrides: Any) -> DatabaseConfig:
         return DatabaseConfig.from_url(self.url(addresses), overrides={"connection_pools": POOL, **overrides})
 
-    async def promote_furthest(self) -> None:
-        """Make the replica that has received most the primary, as whoever manages a cluster does; the others keep
-        following whom they did."""
+    async def promote_furthest(self, *, others_stay: bool = False) -> None:
+        """Make the replica that has received most the primary, as whoever manages a cluster does.
+
+        Args:
+            others_stay: the others go on following the old primary, for which commits succeed then. Else they leave it
+                first: what it still writes cannot get them ahead of the new one.
+        """
         running = [replica for replica in self.replicas if replica.is_running]
+        if not others_stay:
+            await asyncio.gather(*(replica.stop_receiving() for replica in running))
         positions = [await replica.received_position() for replica in running]
         chosen = running[positions.index(max(positions))]
         await chosen.promote()

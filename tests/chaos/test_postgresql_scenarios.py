@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.chaos.cluster import ALL_PATHS, WORKERS, Cluster, name_of
@@ -86,13 +87,14 @@ async def test_primary_demoted_with_its_sockets_left_open(cluster: Cluster, show
 async def test_primary_partitioned_and_still_writable(cluster: Cluster, shown: Show) -> None:
     """The other replica goes on following the old primary, so that commits succeed behind the partition."""
     old = cluster.primary
+    promote = partial(cluster.promote_furthest, others_stay=True)
     async with cluster.proxied() as proxies:
         cut_off = proxies[cluster.servers.index(old)]
         scenario = Scenario(
             "partitioned",
             (
                 Step(2.0, BlackHole(cut_off), heal_at_seconds=7.0, down=(name_of(old),)),
-                Step(2.5, Act("replica promoted", cluster.promote_furthest), demotes=name_of(old)),
+                Step(2.5, Act("replica promoted", promote), demotes=name_of(old)),
             ),
             duration_seconds=9,
             expected=FAILOVER,

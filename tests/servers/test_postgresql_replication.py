@@ -97,3 +97,20 @@ async def test_all_follow_the_promoted_replica() -> None:
         await becomes(primary, COUNT, 1)
         await first.follow(second)  # running, and a primary until now
         await becomes(first, COUNT, 1)
+
+
+async def test_a_replica_with_more_than_the_promoted_one_starts_over() -> None:
+    async with PostgreSQLServer(own=True) as primary:
+        await ask(primary, "create table stone as select 1 as id")
+        first, second = await asyncio.gather(*(primary.add_replica() for _ in range(2)))
+        await first.stop_receiving()
+        await ask(primary, "insert into stone values (2) returning id")
+        await becomes(second, COUNT, 2)
+        assert await ask(first, COUNT) == 1
+        assert await first.received_position() < await second.received_position()
+
+        await first.promote()
+        await second.follow(first)
+        await first.set_synchronous(second)
+        assert await ask(first, "insert into stone values (3) returning id") == 3  # which it acknowledges
+        await becomes(second, "select string_agg(id::text, ' ' order by id) from stone", "1 3")

@@ -150,6 +150,15 @@ class MySQLServer(SQLServer):
             last[server] = max(last.get(server, 0), int(re.split(r"[:-]", numbers)[-1]))
         return sum(last.values())
 
+    async def stop_receiving(self) -> None:
+        """Receive nothing more from the primary, and stay its replica.
+
+        Before one of several replicas is promoted, all stop: the one with the highest `received_position` is then ahead
+        of the others for certain. `follow` goes on.
+        """
+        self._require_process("stop_receiving")
+        await self.execute_as_superuser(f"stop {self.replica_word} io_thread")
+
     async def pause_replay(self) -> None:
         """Let this replica go on receiving, and show nothing new."""
         self._require_process("pause_replay")

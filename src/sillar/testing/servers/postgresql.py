@@ -137,6 +137,16 @@ class PostgreSQLServer(SQLServer):
         )
         return int(position)
 
+    async def stop_receiving(self) -> None:
+        """Leave the primary, and stay a replica; returns once nothing more comes in.
+
+        Before one of several replicas is promoted, all stop: the one with the highest `received_position` is then ahead
+        of the others for certain, and what the old primary still writes is acknowledged by nobody. `follow` goes on.
+        """
+        self._require_process("stop_receiving")
+        await self._alter_system("primary_conninfo", "")
+        await self._await_answer("select count(*) from pg_stat_wal_receiver", 0, "it receives nothing")
+
     async def pause_replay(self) -> None:
         """Let this replica go on receiving, and show nothing new (``pg_wal_replay_pause``); returns once it does."""
         self._require_process("pause_replay")
@@ -210,9 +220,12 @@ class PostgreSQLServer(SQLServer):
         login = f"user={self.superuser} password={self.superuser_password} application_name={self.replica_name}"
         await self._alter_system("primary_slot_name", self.replica_name)
         await self._alter_system("primary_conninfo", f"host={primary.host} port={primary.port} {login}")
-        streams = f"select state from pg_stat_replication where application_name = '{self.replica_name}'"  # noqa: S608
+        # Not only that it streams: one that has more of the old timeline asks for that again and again, and gets it.
+        question = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+        [(timeline,)] = await primary.execute_as_superuser(question)
+        streams = "select received_tli from pg_stat_wal_receiver where status = 'streaming'"
         try:
-            await primary._await_answer(streams, "streaming", f"{self!r} follows", timeout_seconds=5)
+            await self._await_answer(streams, timeline, f"it follows {primary!r}", timeout_seconds=5)
         except ServerStartError:
             # Its log forked from the new primary's before the end of what it has.
             return False
