@@ -59,6 +59,28 @@ async def reach(own: PostgreSQLServer) -> AsyncIterator[Open]:
         yield lambda **retry: reached(stack, own, **retry)
 
 
+@pytest.fixture
+async def set_standbys(own: PostgreSQLServer) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """Says which standbys commits wait for, and returns once they do; none when the test is over."""
+
+    async def commit_waits() -> bool:
+        try:
+            await asyncio.wait_for(own.execute_as_superuser("SELECT pg_logical_emit_message(true, '', '')"), 0.5)
+        except TimeoutError:
+            return True
+        return False
+
+    async def set_them(names: str) -> None:
+        await own.execute_as_superuser(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        await own.execute_as_superuser("SELECT pg_reload_conf()")
+        async with asyncio.timeout(30):
+            while await commit_waits() is not bool(names):  # the server's processes read it one after the other
+                await asyncio.sleep(0.02)
+
+    yield set_them
+    await set_them("")
+
+
 async def write(manager: DatabaseManager, resolution: CommitResolution) -> None:
     async with manager.session().transaction(resolve_commit=resolution) as tx:
         await tx.execute("INSERT INTO written VALUES (1)")
@@ -204,15 +226,16 @@ async def test_a_frozen_session_is_waited_for(
 
 @pytest.mark.parametrize(("resolution", "confirmed"), [(SERVER, True), (SERVER, False), (MARKER, False)])
 async def test_a_commit_that_no_standby_has_is_not_called_one(
-    own: PostgreSQLServer, reach: Open, sniper: Sniper, resolution: CommitResolution, confirmed: bool
+    own: PostgreSQLServer,
+    reach: Open,
+    set_standbys: Callable[[str], Awaitable[None]],
+    sniper: Sniper,
+    resolution: CommitResolution,
+    confirmed: bool,
 ) -> None:
     """COMMIT waits for a standby that is not there, and an administrator ends the session: here it was applied, and may
     not outlive a failover. Only once standbys are not waited for any more, or have it, it counts as applied."""
     manager, proxy = await reach(resolution_timeout=15 if confirmed else 2)
-
-    async def set_standbys(names: str) -> None:
-        await own.execute_as_superuser(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        await own.execute_as_superuser("SELECT pg_reload_conf()")
 
     async def interfere(pid: int) -> None:
         while await own.execute_as_superuser(
@@ -239,9 +262,8 @@ async def test_a_commit_that_no_standby_has_is_not_called_one(
     else:
         with pytest.raises(CommitUnknownError):
             await asyncio.wait_for(write(manager, resolution), 30)
-    await tasks[0]
+    await asyncio.wait_for(tasks[0], 30)
     assert await count(manager) == 1
-    await set_standbys("")
 
 
 @pytest.mark.parametrize(
