@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.postgresql.sessions import OpenManager
+from tests.standbys import set_standbys
 
 from sillar import DatabaseManager, deadline
 from sillar.errors import (
@@ -247,13 +248,11 @@ async def test_two_tasks_cannot_begin_on_one_session(manager: DatabaseManager) -
 async def test_a_commit_that_replicas_have_not_confirmed_is_unknown() -> None:
     async with PostgreSQLServer(own=True) as server:
         admin = await asyncpg.connect(server.superuser_url)
-        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         async with DatabaseManager.from_url(server.url) as manager:
             transaction = await manager.begin_transaction()
             await transaction.execute("CREATE TABLE confirmed (id int)")
             pid = await transaction.fetch_value("SELECT pg_backend_pid()")
-            await admin.execute("SELECT pg_reload_conf()")
-            await asyncio.sleep(0.3)
+            await set_standbys(server, "nobody")
             committing = asyncio.create_task(transaction.commit())
             await asyncio.sleep(0.5)
             assert not committing.done()

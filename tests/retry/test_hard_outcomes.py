@@ -7,10 +7,12 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.retry.conftest import OpenManager, Sniper
+from tests.standbys import set_standbys
 
 from sillar import DatabaseConfig, DatabaseManager, load_config
 from sillar.engines import open_adapter
@@ -60,25 +62,10 @@ async def reach(own: PostgreSQLServer) -> AsyncIterator[Open]:
 
 
 @pytest.fixture
-async def set_standbys(own: PostgreSQLServer) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
-    """Says which standbys commits wait for, and returns once they do; none when the test is over."""
-
-    async def commit_waits() -> bool:
-        try:
-            await asyncio.wait_for(own.execute_as_superuser("SELECT pg_logical_emit_message(true, '', '')"), 0.5)
-        except TimeoutError:
-            return True
-        return False
-
-    async def set_them(names: str) -> None:
-        await own.execute_as_superuser(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        await own.execute_as_superuser("SELECT pg_reload_conf()")
-        async with asyncio.timeout(30):
-            while await commit_waits() is not bool(names):  # the server's processes read it one after the other
-                await asyncio.sleep(0.02)
-
-    yield set_them
-    await set_them("")
+async def standbys(own: PostgreSQLServer) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """Says which standbys commits wait for; none when the test is over."""
+    yield partial(set_standbys, own)
+    await set_standbys(own, "")
 
 
 async def write(manager: DatabaseManager, resolution: CommitResolution) -> None:
@@ -228,7 +215,7 @@ async def test_a_frozen_session_is_waited_for(
 async def test_a_commit_that_no_standby_has_is_not_called_one(
     own: PostgreSQLServer,
     reach: Open,
-    set_standbys: Callable[[str], Awaitable[None]],
+    standbys: Callable[[str], Awaitable[None]],
     sniper: Sniper,
     resolution: CommitResolution,
     confirmed: bool,
@@ -248,12 +235,12 @@ async def test_a_commit_that_no_standby_has_is_not_called_one(
         await own.execute_as_superuser(f"SELECT pg_terminate_backend({pid})")
         await asyncio.sleep(1.0)
         if confirmed:
-            await set_standbys("")
+            await standbys("")
 
     tasks: list[asyncio.Task[None]] = []
 
     async def no_standby(connection: Any) -> None:
-        await set_standbys("absent")
+        await standbys("absent")
         tasks.append(asyncio.create_task(interfere(connection.server_id)))
 
     sniper.arm(proxy, no_standby)
