@@ -8,7 +8,7 @@ from sillar.testing.servers import PostgreSQLServer
 
 
 async def set_standbys(server: PostgreSQLServer, names: str) -> None:
-    """Set ``synchronous_standby_names``; returns once commits do wait, or, without names, no longer do: the processes of
+    """Set ``synchronous_standby_names``; returns once commits wait so: the processes of
     a server read its configuration one after the other."""
     await server.execute_as_superuser(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
     await server.execute_as_superuser("SELECT pg_reload_conf()")
