@@ -1,7 +1,9 @@
 """Streams, and clients that leave in the middle, over real sockets."""
 
 import asyncio
+import gc
 import json
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +15,13 @@ from tests.fastapi.quarry import Quarry, application, client_of, served, until
 
 from sillar import DatabaseSession
 from sillar.errors import UsageError
-from sillar.fastapi import DatabaseSessionDep, DatabaseTransactionDep, ManagerDep, RequestContextMiddleware
+from sillar.fastapi import (
+    DatabaseSessionDep,
+    DatabaseTransactionDep,
+    ManagerDep,
+    RequestContextMiddleware,
+    request_context,
+)
 from sillar.testing.servers.port import HOST
 
 SLEEP = "SELECT pg_sleep(60) /* of this test */"
@@ -320,3 +328,28 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream(
             await until(lambda: pool.stats().leased == 0 and pool.stats().restoring == 0)
         assert await postgresql_quarry.manager.session().fetch_value("SELECT 1") == 1
     assert pool.stats().open <= 2
+
+
+async def test_a_request_that_ends_as_the_watch_begins_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch is cancelled before its first step: what the server gave is not asked, and nobody warns of it."""
+    monkeypatch.setattr(request_context, "_WATCH_AFTER_SECONDS", 0.0)
+    asked = []
+
+    async def receive() -> dict[str, Any]:
+        asked.append(1)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None: ...
+
+    async def short(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)  # the timer is due now …
+        await asyncio.sleep(0)  # … and its task comes after this one
+
+    scope: dict[str, Any] = {"type": "http", "path": "/", "headers": []}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await asyncio.create_task(RequestContextMiddleware(short)(scope, receive, send))
+        await asyncio.sleep(0)
+        gc.collect()
+    assert not [str(each.message) for each in caught]
+    assert not asked

@@ -74,4 +74,4 @@ async def test_the_predicted_p99_wait_is_near_the_measured_one(name: str, open_p
     predicted = answer.at(size_asked).wait_p99_seconds
     print(f"{name}: {len(callers)} callers, predicted {predicted:.4f} s, measured {measured:.4f} s")
     assert predicted == pytest.approx(measured, rel=0.3), answer.explain()
-    assert before != pytest.approx(measured, rel=0.5)  # at the size that was seen it was quite another time
+    assert abs(predicted - measured) < abs(before - measured)  # who takes what was seen for it is further off

@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -250,9 +250,11 @@ class _Client:
         if self._waiting or unread_body:
             self._watch_later()  # the application reads by itself, or has to read first: no body is hoarded here
             return
-        receiving: Awaitable[Message] = self._receive()
-        self._reading = self._loop.create_task(_awaited(receiving))
+        self._reading = self._loop.create_task(self._received())
         self._reading.add_done_callback(self._has_read)
+
+    async def _received(self) -> Message:
+        return await self._receive()  # called within the task: one that is cancelled before it begins leaves nothing
 
     def _has_read(self, reading: asyncio.Task[Message]) -> None:
         self._reading = None
@@ -267,7 +269,3 @@ class _Client:
         elif not self._waiting:
             self.has_left = True
             self._cancel()
-
-
-async def _awaited(receiving: Awaitable[Message]) -> Message:
-    return await receiving
