@@ -302,7 +302,8 @@ class FaultProxy:
                 elif data is None:
                     link.reset()
                 else:
-                    self._delivered[direction] += await link.deliver(direction, data)
+                    count = await link.deliver(direction, data)  # not within the sum: others count meanwhile
+                    self._delivered[direction] += count
                 if not data:
                     return
         except ConnectionError:

@@ -41,9 +41,9 @@ CLUSTERS: Mapping[str, Callable[[], ServerCluster[Any]]] = {
 class ServerFleet:
     """The shared servers of one test run, on one event loop.
 
-    A server that a test left stopped, killed or crashed is started again for the next one that asks. One that could not
-    start fails again at once, without another attempt. As an async context manager it ends them all. Should the run
-    itself be killed, the servers end with it.
+    A server that a test left frozen, stopped, killed or crashed is there again for the next one that asks. One that
+    could not start fails again at once, without another attempt. As an async context manager it ends them all. Should
+    the run itself be killed, the servers end with it.
     """
 
     def __init__(self) -> None:

@@ -354,6 +354,8 @@ class PostgreSQLServer(SQLServer):
         await self.execute_as_superuser(f"alter system set {name} = '{value}'")
         await self.execute_as_superuser("select pg_reload_conf()")
         await self._await_answer(f"select current_setting('{name}')", value, f"{name} is set")
+        # Who answered may have been told as the first one. Whoever takes the next connection has told them all before.
+        await self.execute_as_superuser("select 1")
 
     async def _await_answer(self, question: str, answer: object, meaning: str, *, timeout_seconds: float = 30) -> None:
         """Ask until one row of one value is the wanted one.
@@ -362,7 +364,15 @@ class PostgreSQLServer(SQLServer):
             ServerStartError: it did not become so in time.
         """
         deadline = time.monotonic() + timeout_seconds
-        while (answered := await self.execute_as_superuser(question)) != [(answer,)]:
+        answered: object
+        while True:
+            try:
+                async with asyncio.timeout(max(10.0, deadline - time.monotonic())):
+                    answered = await self.execute_as_superuser(question)
+            except TimeoutError:  # an answer that never comes is none, either
+                answered = "no answer"
+            if answered == [(answer,)]:
+                return
             if time.monotonic() > deadline:
                 raise ServerStartError(
                     f"{self!r}: not within {timeout_seconds:g} s: {meaning} ({answered} instead of {answer!r})\n"

@@ -74,7 +74,7 @@ class Server(abc.ABC):
         self._folder: RunFolder | None = None
         self._reservation: PortReservation | None = None
         self._process: Process | None = None
-        self._ought_to_run = False
+        self._ought_to_run = self._is_frozen = False
         self._log_offset = 0
         self._installation: Installation | None = None
         self._external_url = None if own or tls or settings else os.environ.get(self.url_variable)
@@ -186,17 +186,24 @@ class Server(abc.ABC):
         await self.start()
 
     async def revive(self) -> None:
-        """Start it again if it does not run; nothing happens to one that does, or to an external one."""
-        if not self.is_external and not self.is_running:
+        """Start it again if it does not run, thaw it if it is frozen; an external one is left alone."""
+        if self.is_external:
+            return
+        if not self.is_running:
             await self.start()
+        elif self._is_frozen:
+            await self.thaw()
 
     async def freeze(self) -> None:
         """Stop all its processes from running (SIGSTOP): connections stay open and nothing answers."""
-        await self._require_process("freeze").signal(signal.SIGSTOP, everything=True)
+        process = self._require_process("freeze")
+        self._is_frozen = True
+        await process.signal(signal.SIGSTOP, everything=True)
 
     async def thaw(self) -> None:
         """Let a frozen server run on (SIGCONT)."""
         await self._require_process("thaw").signal(signal.SIGCONT, everything=True)
+        self._is_frozen = False
 
     async def close(self) -> None:
         """End it for good and remove its folder. Does nothing to an external server. May be called again."""
@@ -347,6 +354,7 @@ class Server(abc.ABC):
         """Start the process and wait for it; on another port if somebody took this one meanwhile and it may move."""
         for attempt in range(1, START_ATTEMPTS + 1):
             self._log_offset = self._log.stat().st_size if self._log.exists() else 0
+            self._is_frozen = False
             self._process = await Process.start(
                 self._command(),
                 identity=self._identity,
