@@ -73,17 +73,21 @@ async def test_with_tls_a_handshake_is_over_when_encryption_begins() -> None:
 
 async def test_a_partition_takes_connections_and_answers_none(postgresql: PostgreSQLServer) -> None:
     async with FaultProxy(postgresql.host, postgresql.port) as proxy:
-        connection = await connect(postgresql, proxy)
+        name = {"server_settings": {"application_name": "partitioned"}}
+        connection = await connect(postgresql, proxy, **name)
         proxy.partition()
         proxy.count_anew()
         asking = asyncio.ensure_future(connection.fetchval("select 1"))
-        connecting = [asyncio.ensure_future(connect(postgresql, proxy)) for _ in range(2)]
+        connecting = [asyncio.ensure_future(connect(postgresql, proxy, **name)) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while proxy.handshakes_in_flight < 2:
+                await asyncio.sleep(0.01)
         done, _ = await asyncio.wait([asking, *connecting], timeout=0.3)
         assert not done
         assert (proxy.handshakes_in_flight, proxy.connections_open) == (2, 3)
         # The server sees none of them.
         seen = await postgresql.execute_as_superuser(
-            "select count(*)::int from pg_stat_activity where datname = 'sillar'"
+            "select count(*)::int from pg_stat_activity where application_name = 'partitioned'"
         )
         assert seen == [(1,)]
         connecting[0].cancel()
@@ -113,10 +117,12 @@ async def test_other_protocols_are_over_with_the_first_answer(redis: RedisServer
     async with FaultProxy(redis.host, redis.port) as proxy:
         reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
         writer.write(b"PI")
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while not proxy.bytes_to_server:
+                await asyncio.sleep(0.01)
         assert proxy.handshakes_in_flight == 1
         writer.write(b"NG\r\n")
-        assert await reader.readline() == b"+PONG\r\n"
+        assert await asyncio.wait_for(reader.readline(), 5) == b"+PONG\r\n"
         assert proxy.handshakes_in_flight == 0
         writer.close()
 

@@ -123,9 +123,12 @@ async def test_delay_holds_back_each_direction_and_keeps_order(connect: Connect,
     elapsed = time.monotonic() - started
     assert 0.19 <= elapsed < 3, "both ways are delayed once, not once for each chunk"
     proxy.delay(0)
-    started = time.monotonic()
-    await echoed(connection, b"fast")
-    assert time.monotonic() - started < 0.1
+    took = []
+    for _ in range(5):
+        started = time.monotonic()
+        await echoed(connection, b"fast")
+        took.append(time.monotonic() - started)
+    assert min(took) < 0.1
 
 
 @pytest.mark.parametrize("reply_bytes", [0, 1, 5])
@@ -170,6 +173,9 @@ async def test_black_hole_swallows_replies_only(connect: Connect, proxy: FaultPr
     reader, writer = await connect(proxy)
     proxy.black_hole(Direction.TO_CLIENT)
     writer.write(b"done but not told")
+    async with asyncio.timeout(5):
+        while proxy.bytes_to_server < 17:
+            await asyncio.sleep(0.01)
     await silent(reader)
     assert echo.received == b"done but not told"
     assert (proxy.bytes_to_server, proxy.bytes_to_client) == (17, 0)
@@ -251,8 +257,9 @@ async def test_close_ends_connections_and_tasks(connect: Connect, echo: EchoServ
         await connect(proxy)
     await asyncio.wait_for(echo.ended.wait(), 5)
     writer.close()
-    await asyncio.sleep(0.05)
-    assert asyncio.all_tasks() == before
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
 
 
 async def test_wrong_arguments_are_refused(proxy: FaultProxy) -> None:
