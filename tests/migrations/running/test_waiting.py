@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.children import appears, child, left
 from tests.migrations.running.foreign import ForeignProject, url_of
 from tests.migrations.running.project import Place, Project
 
@@ -22,7 +23,7 @@ from sillar.errors import MigrationLockError
 from sillar.integrations.sqlalchemy import SQLAlchemyIntegration
 from sillar.migrations import MigrationManager
 
-FOREVER_SECONDS = 30
+FOREVER_SECONDS = 60
 
 
 async def traffic(manager: DatabaseManager, stop: asyncio.Event) -> float:
@@ -50,12 +51,13 @@ async def test_a_long_reader_holds_up_nobody_else(place: Place, project: Project
             await reader.execute(text("SELECT count(*) FROM t"))
             service = asyncio.create_task(traffic(manager, stop))
             migration = asyncio.create_task(project.manager(place, lock_timeout=1.0).apply_migrations())
-            await asyncio.sleep(5)
-            assert not migration.done()
-            await reader.commit()
-        applied = await asyncio.wait_for(migration, FOREVER_SECONDS)
-        stop.set()
-        longest = await service
+            async with left(service), left(migration):
+                await asyncio.sleep(5)
+                assert not migration.done()
+                await reader.commit()
+                applied = await asyncio.wait_for(migration, FOREVER_SECONDS)
+                stop.set()
+                longest = await asyncio.wait_for(service, FOREVER_SECONDS)
     assert [each.version for each in applied] == ["b2"]
     assert longest < 1.0 + 3
     assert await place.execute("SELECT n, m FROM t WHERE id = 1") == [(2, None)]
@@ -99,6 +101,7 @@ async def test_a_busy_writer(stock: bool, tmp_path: Path) -> None:
             assert time.perf_counter() - began < FOREVER_SECONDS
             migration = asyncio.create_task(project.manager(place, lock_timeout=0.5).apply_migrations())
             await asyncio.sleep(1)
+            assert not migration.done()
         assert len(await asyncio.wait_for(migration, FOREVER_SECONDS)) == 1
     assert await place.execute("SELECT n FROM t") == [(12,)]
 
@@ -115,12 +118,13 @@ async def test_another_migrator_at_work(place: Place, stock: bool, tmp_path: Pat
             await project.manager(place, migrator_timeout=0.2).apply_migrations()
         manager = project.manager(place)
         waiting = await waits(manager, project)
-        elsewhere = project_elsewhere(tmp_path)
-        async with asyncio.timeout(FOREVER_SECONDS):
-            assert len(await elsewhere.apply_migrations()) == 1
-        assert not waiting.done()
-        go_on()
-        assert [each.version for each in await waiting] == ["b2"]
+        async with left(waiting), asyncio.timeout(FOREVER_SECONDS):
+            assert len(await project_elsewhere(tmp_path).apply_migrations()) == 1
+            with pytest.raises(MigrationLockError, match=r"another migrator has been at work on default for 0\.2 s"):
+                await project.manager(place, migrator_timeout=0.2).apply_migrations()  # behind one of this process
+            assert not waiting.done()
+            go_on()
+            assert [each.version for each in await waiting] == ["b2"]
     assert await manager.current() == ("b2",)
     assert "table u" in (await place.state())[0]
 
@@ -136,14 +140,14 @@ async def test_another_migrator_at_work_for_a_tenant(place: Place, project: Proj
     ):
         one, two = (MigrationManager.of(databases, tenant=tenant) for tenant in ("one", "two"))
         waiting, behind = await waits(one, project), asyncio.create_task(one.apply_migrations())
-        async with asyncio.timeout(FOREVER_SECONDS):
+        async with left(waiting), left(behind), asyncio.timeout(FOREVER_SECONDS):
             assert len(await two.apply_migrations()) == 2
-        assert not waiting.done()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        go_on()
-        assert [each.version for each in await behind] == ["b2"]
+            assert not waiting.done()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            go_on()
+            assert [each.version for each in await behind] == ["b2"]
         assert [await each.current() for each in (one, two)] == [("b2",), ("b2",)]
     rows = await place.execute(
         "SELECT schemaname, tablename FROM pg_tables WHERE tablename IN ('t', 'u') ORDER BY 1, 2"
@@ -164,22 +168,19 @@ async def at_work(
     )
     project.revision("a1", wait + "op.execute('CREATE TABLE t (n INT)')")
     project.revision("b2", "op.create_table('u', sa.Column('n', sa.Integer))")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.migrations.running.other_run", place.name, json.dumps(place.settings)),
-        *(str(project.folder), json.dumps(options or {}), *tenant),
-    )
-    while not began.exists():
-        assert process.returncode is None
-        await asyncio.sleep(0.02)
-    try:
-        yield go_on.touch
-    finally:
-        go_on.touch()
-        assert await process.wait() == 0
+    program = (sys.executable, "-m", "tests.migrations.running.other_run", place.name, json.dumps(place.settings))
+    async with child(*program, str(project.folder), json.dumps(options or {}), *tenant) as process:
+        ended = asyncio.ensure_future(process.wait())
+        await appears(began, ended)
+        try:
+            yield go_on.touch
+        finally:
+            go_on.touch()
+            assert await asyncio.wait_for(ended, FOREVER_SECONDS) == 0
 
 
 async def waits(manager: MigrationManager, project: Project) -> asyncio.Task[Any]:
-    """A task that migrates, and has come to its ``env.py``."""
+    """A task that migrates, and has come to its ``env.py``. It is for the caller to leave."""
     here = project.root / "here"
     here.unlink(missing_ok=True)
     env = project.folder / "env.py"
@@ -189,8 +190,7 @@ async def waits(manager: MigrationManager, project: Project) -> asyncio.Task[Any
             env.read_text().replace("from alembic import context", f"from alembic import context\n{mark}", 1)
         )
     task = asyncio.create_task(manager.apply_migrations())
-    while not here.exists():
-        await asyncio.sleep(0.005)
+    await appears(here, task)
     return task
 
 

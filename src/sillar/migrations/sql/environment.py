@@ -19,12 +19,7 @@ from alembic.util.langhelpers import ModuleClsProxy
 from sqlalchemy import delete
 from sqlalchemy.engine import Connection
 
-from sillar.errors import (
-    DatabaseError,
-    MigrationLockError,
-    MigrationStateError,
-    UnsupportedCapabilityError,
-)
+from sillar.errors import DatabaseError, MigrationStateError, UnsupportedCapabilityError
 from sillar.migrations.applied import AppliedMigration, who
 from sillar.migrations.env import HOST, EnvironmentHost, comparing
 from sillar.migrations.migration import MigrationOperation
@@ -33,7 +28,7 @@ from sillar.migrations.runner import RunSettings
 from sillar.migrations.scripts import Scripts, checksum, reading
 from sillar.migrations.sql.connections import code_of, pause, words_of
 from sillar.migrations.sql.dialects import MigrationDialect, dialect_of
-from sillar.migrations.sql.failure import LockNotGrantedError, failure
+from sillar.migrations.sql.failure import LockNotGrantedError, failure, kept_out
 from sillar.migrations.sql.heads import Heads
 from sillar.migrations.sql.journal import Journal, StoppedError, Watch, rows_of
 from sillar.migrations.sql.offline import record
@@ -366,10 +361,7 @@ class MigrationEnvironment(EnvironmentContext):
             if self.run.is_left:
                 raise StoppedError
             if monotonic() >= until:
-                raise MigrationLockError(
-                    f"another migrator has been at work on {self.run.settings.database} for {limit:g} s and more: wait"
-                    " until it is done (`sillar current`), or raise migration_config.migrator_timeout"
-                )
+                raise kept_out(self.run.settings.database, limit)
             with self._aside(connection):
                 pause(connection, wait * (0.5 + random.random()))
             wait = min(_POLL_SECONDS_MAX, wait * 1.5)

@@ -7,7 +7,13 @@ from typing import Final
 from alembic.script import Script
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from sillar.errors import ConnectionLostError, DatabaseError, MigrationFailedError, MigrationStateError
+from sillar.errors import (
+    ConnectionLostError,
+    DatabaseError,
+    MigrationFailedError,
+    MigrationLockError,
+    MigrationStateError,
+)
 from sillar.migrations.sql.connections import code_of, words_of
 from sillar.migrations.sql.journal import Journal, StoppedError
 
@@ -20,6 +26,14 @@ class LockNotGrantedError(DatabaseError):
     def __init__(self, revision: str, statement: str, cause: BaseException) -> None:
         super().__init__(revision)
         self.revision, self.statement, self.cause = revision, statement, cause
+
+
+def kept_out(database: str, seconds: float) -> MigrationLockError:
+    """What is told of another migrator that is at work for longer than ``migrator_timeout``."""
+    return MigrationLockError(
+        f"another migrator has been at work on {database} for {seconds:g} s and more: wait until it is done"
+        " (`sillar current`), or raise migration_config.migrator_timeout"
+    )
 
 
 def failure(script: Script, journal: Journal, error: Exception) -> Exception:
@@ -88,4 +102,4 @@ def _is_lost(journal: Journal, error: Exception, code: str | int | None) -> bool
     return invalidated or code in journal.dialect.lost_codes or journal.connection.invalidated
 
 
-__all__ = ["LockNotGrantedError", "failure"]
+__all__ = ["LockNotGrantedError", "failure", "kept_out"]

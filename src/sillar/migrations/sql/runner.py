@@ -40,7 +40,7 @@ from sillar.migrations.runner import Generation, MigrationRunner, RunSettings
 from sillar.migrations.scripts import Scripts, reading, source_of, telling
 from sillar.migrations.sql.connections import words_of
 from sillar.migrations.sql.environment import MigrationEnvironment, Run, Steps
-from sillar.migrations.sql.failure import LockNotGrantedError
+from sillar.migrations.sql.failure import LockNotGrantedError, kept_out
 from sillar.migrations.sql.tables import HistoryTables, now
 from sillar.migrations.sql.turn import Turn
 
@@ -245,7 +245,7 @@ class SQLRunner(MigrationRunner):
             database = repr(self._config.connection(self.settings.database))
             run.turn = Turn((str(self.scripts.folder.resolve()), database, self.settings.tenant_schema))
         try:
-            await run.turn.wait()
+            await self._turn(run)
             if options.get("as_sql") or not self._takes_connection():
                 await self._in_thread(run, partial(self._run_environment, run, None, host_options, options))
             else:
@@ -253,6 +253,13 @@ class SQLRunner(MigrationRunner):
                     await connection.run_sync(partial(self._on, run, host_options, options))
         finally:
             run.turn.end()
+
+    async def _turn(self, run: Run) -> None:
+        limit = self.settings.config.migrator_timeout
+        try:
+            await run.turn.wait(limit)
+        except TimeoutError as error:
+            raise kept_out(self.settings.database, limit) from error
 
     async def _in_thread(self, run: Run, work: Callable[[], None]) -> None:
         """Run something in a thread. Whoever leaves meanwhile waits until its statement is done: nothing goes on behind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Hashable
+from time import monotonic
 from typing import Final
 
 from sqlalchemy.engine import Connection
@@ -35,9 +36,21 @@ class Turn:
         self._is_first = wanted is None
         self.is_held = False
 
-    async def wait(self) -> None:
-        """Return when it is held."""
-        while not (self._come_first() and self.take()):  # noqa: ASYNC110 - among threads, and several loops
+    async def wait(self, seconds: float) -> None:
+        """Return when it is held.
+
+        Args:
+            seconds: how long another run of this process may be at work on the same database, or wait for it.
+
+        Raises:
+            TimeoutError: it was for longer.
+        """
+        until = monotonic() + seconds
+        while not self._come_first():
+            if monotonic() >= until:
+                raise TimeoutError
+            await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
+        while not self.take():  # noqa: ASYNC110 - among threads, and several loops
             await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
     def take(self) -> bool:
