@@ -9,24 +9,13 @@ import httpx2 as httpx
 import pytest
 from fastapi import Depends, FastAPI
 from tests.replicated import Replicated
-from tests.topology.conftest import node_of, pool_of
+from tests.topology.conftest import known_to_have_all, node_of, paused, pool_of
 
 from sillar import CausalTokens, DatabaseManager, DatabaseSession
 from sillar.errors import NodeUnavailableError, UsageError
 from sillar.fastapi import FastAPIDatabaseIntegration, get_database_session
 
 KEY = "a key that is long enough for this"
-
-
-async def _pause(replicated: Replicated) -> None:
-    for replica in replicated.replicas:
-        await replica.pause_replay()
-
-
-async def _resume(replicated: Replicated) -> None:
-    for replica in replicated.replicas:
-        await replica.resume_replay()
-    await replicated.caught_up()
 
 
 async def _count(manager: DatabaseManager, text: str) -> int:
@@ -44,8 +33,7 @@ async def test_another_service_reads_what_the_token_stands_for(replicated: Repli
     async with DatabaseManager.from_url(replicated.url) as orders, DatabaseManager.from_url(replicated.url) as bills:
         tokens = CausalTokens(bills, KEY)
         await replicated.caught_up()
-        await _pause(replicated)
-        try:
+        async with paused(*replicated.replicas):
             token = await asyncio.create_task(_write(orders, 10_001, "order"))
             assert token is not None
 
@@ -58,9 +46,7 @@ async def test_another_service_reads_what_the_token_stands_for(replicated: Repli
 
             assert await asyncio.create_task(without()) == 0
             assert await asyncio.create_task(with_token()) == 1
-        finally:
-            await _resume(replicated)
-        await asyncio.sleep(1.2)  # a look at each node
+        await known_to_have_all(bills, replicated)
         before = node_of(bills, replicated.primary).pool.stats().acquired_total
         assert await asyncio.create_task(with_token()) == 1
         assert node_of(bills, replicated.primary).pool.stats().acquired_total == before  # from a replica by now
@@ -183,8 +169,7 @@ async def test_the_token_travels_in_a_header(manager: DatabaseManager, replicate
         response = await client.get("/notes")
         assert "x-causal-token" not in response.headers
         before = response.json()["count"]
-        await _pause(replicated)
-        try:
+        async with paused(*replicated.replicas):
             response = await client.post("/notes/10501")
             assert response.status_code == 200
             token = response.headers["x-causal-token"]
@@ -193,8 +178,7 @@ async def test_the_token_travels_in_a_header(manager: DatabaseManager, replicate
             assert with_token.headers["x-causal-token"] == token  # for whoever comes next
             assert (await client.get("/notes")).json()["count"] == before
             assert (await client.post("/background/10502")).json()["count"] == before + 2
-        finally:
-            await _resume(replicated)
+        await replicated.caught_up()
         refused = await client.get("/notes", headers={"X-Causal-Token": "forged"})
         assert refused.status_code == 400
         assert refused.json()["title"] == "The causal token is not valid"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from tests.replicated import Replicated
-from tests.topology.conftest import node_of, pool_of
+from tests.topology.conftest import known_to_have_all, node_of, pool_of
 
 from sillar import Consistency, DatabaseManager, consistency_context
 from sillar.config import DatabaseConfig
@@ -30,6 +30,7 @@ async def test_a_kept_connection_to_a_replica_serves_what_its_level_allows(
     manager: DatabaseManager, replicated: Replicated
 ) -> None:
     pool, node = pool_of(manager), node_of(manager, replicated.replicas[0])
+    await known_to_have_all(manager, replicated)  # else nobody knows how far behind it is
     kept = await node.pool.acquire_connection()
     for level, serves in ((Consistency.EVENTUAL, True), (Consistency.bounded(60.0), True), (Consistency.STRONG, False)):
         with consistency_context(level):
@@ -41,7 +42,7 @@ async def test_a_kept_connection_to_a_replica_serves_what_its_level_allows(
 
 
 @pytest.mark.parametrize(
-    ("limits", "expected"), [({"connection_timeout": 0.3}, PoolTimeoutError), ({"waiting_max": 0}, PoolExhaustedError)]
+    ("limits", "expected"), [({"connection_timeout": 1.0}, PoolTimeoutError), ({"waiting_max": 0}, PoolExhaustedError)]
 )
 async def test_callers_of_full_nodes_are_told_when_to_come_back(
     replicated: Replicated, limits: dict[str, float], expected: type[PoolTimeoutError | PoolExhaustedError]

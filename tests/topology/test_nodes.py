@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.replicated import Replicated, replicate
-from tests.topology.conftest import node_of, pool_of
+from tests.topology.conftest import node_of, paused, pool_of
 
 from sillar import Consistency, DatabaseManager, Lookups, NodeState, TopologyEvent
 from sillar.config import DatabaseConfig, NodeAddress
@@ -29,7 +29,9 @@ from sillar.observability.prometheus import exposition
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
 
-QUICK = {"check_interval": 0.2, "check_timeout": 0.5}
+QUICK = {"check_interval": 0.2, "check_timeout": 2.0}
+"""Only a frozen or cut off node is silent for so long, however busy the machine is."""
+SILENT_QUICK = {"check_timeout": 0.5}
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -48,7 +50,7 @@ async def pair() -> AsyncIterator[Replicated]:
 
 
 def opened(url: str, *, pool: dict[str, Any] | None = None, **topology: Any) -> DatabaseManager:
-    settings = {"topology": {**QUICK, **topology}, "pool": {"connection_timeout": 10.0, **(pool or {})}}
+    settings = {"topology": {**QUICK, **topology}, "pool": {"connection_timeout": 30.0, **(pool or {})}}
     return DatabaseManager(DatabaseConfig.from_url(url, overrides={"databases": {"default": settings}}))
 
 
@@ -81,7 +83,7 @@ async def test_the_primary_dies_and_a_replica_is_promoted(pair: Replicated) -> N
         assert poll.seconds_behind(replayed) is not None
         await promoted.promote()
         since = time.monotonic()
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 30)
         assert time.monotonic() - since < 5
         assert pool_of(manager).topology.primary is node_of(manager, promoted)
         assert poll.seconds_behind(replayed) is None  # as a replica it may have been behind itself
@@ -125,13 +127,13 @@ async def test_a_demoted_primary_is_not_written_to_though_its_sockets_are_open(p
 
 
 async def test_the_old_primary_comes_back_and_is_not_written_to(pair: Replicated) -> None:
-    async with opened(pair.url) as manager, manager.session() as session:
+    async with opened(pair.url, **SILENT_QUICK) as manager, manager.session() as session:
         events = events_of(manager)
         await session.execute("insert into note values (1)")
         await pair.caught_up()
         await pair.primary.freeze()
         await pair.replicas[0].promote()
-        await asyncio.wait_for(_retried(lambda: session.execute("insert into note values (2)")), 15)
+        await asyncio.wait_for(_retried(lambda: session.execute("insert into note values (2)")), 30)
         await pair.primary.thaw()  # it still thinks that it is the primary
         old = node_of(manager, pair.primary)
         await until(lambda: old.state is NodeState.UP)
@@ -168,7 +170,7 @@ async def _retried(work: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_a_frozen_node_lets_go_of_whoever_waits_on_it(pair: Replicated) -> None:
-    async with opened(pair.url) as manager, manager.session() as session:
+    async with opened(pair.url, **SILENT_QUICK) as manager, manager.session() as session:
         async with session.transaction() as transaction:
             await transaction.execute("insert into note values (1)")
             await pair.primary.freeze()
@@ -179,7 +181,7 @@ async def test_a_frozen_node_lets_go_of_whoever_waits_on_it(pair: Replicated) ->
             await transaction.rollback()
         assert node_of(manager, pair.primary).state is NodeState.DOWN
         await pair.primary.thaw()
-        await asyncio.wait_for(session.execute("insert into note values (3)"), 10)
+        await asyncio.wait_for(session.execute("insert into note values (3)"), 30)
 
 
 async def test_a_dead_replica_is_left_out_and_taken_back(pair: Replicated) -> None:
@@ -259,7 +261,7 @@ async def test_only_replicas_at_the_start(replicated: Replicated) -> None:
     with pytest.raises(NoPrimaryError, match="is a replica"):
         async with opened(url):
             pass
-    async with opened(url, pool={"on_unavailable": "wait", "connection_timeout": 0.3}) as manager:
+    async with opened(url, pool={"on_unavailable": "wait", "connection_timeout": 1.0}) as manager:
         async with manager.session(consistency=Consistency.EVENTUAL) as session:
             assert await session.fetch_value("select count(*) from note where id < 0") == 0
         with pytest.raises(NoPrimaryError, match="no primary is known"):
@@ -313,19 +315,22 @@ async def test_a_breaker_takes_a_replica_out_until_it_is_closed(replicated: Repl
             await session.execute("insert into note values (-1, 'never')")
         primary.pool.breaker.close()
         await session.execute("delete from note where id = -1")
-        assert [event.kind for event in events] == ["breaker_opened", "breaker_closed"] * 2
+        changes = [event.kind for event in events if event.kind.startswith("breaker")]
+        assert changes == ["breaker_opened", "breaker_closed"] * 2
 
 
 async def test_after_an_outage_of_all_nodes_reads_and_writes_go_on(pair: Replicated) -> None:
     servers = (pair.primary, *pair.replicas)
-    async with opened(pair.url, pool={"connection_timeout": 20.0}) as manager, manager.session() as session:
+    async with opened(pair.url, pool={"connection_timeout": 60.0}) as manager, manager.session() as session:
         await session.execute("insert into note values (1)")
         await asyncio.gather(*(server.kill() for server in servers))
         await until(lambda: all(node.state is NodeState.DOWN for node in pool_of(manager).topology))
         waiting = [asyncio.create_task(_insert(manager, number)) for number in range(10, 30)]
         await asyncio.gather(*(server.start() for server in servers))
-        await asyncio.wait_for(asyncio.gather(*waiting), 20)
-        assert await session.fetch_value("select count(*) from note") == 21
+        await asyncio.wait_for(asyncio.gather(*waiting), 60)
+        # Others have written, in lines of work of their own: replicas may not have it yet.
+        strong = manager.session(consistency=Consistency.STRONG)
+        assert await strong.fetch_value("select count(*) from note") == 21
 
 
 async def test_the_old_primary_behind_a_partition_takes_nothing_from_us(pair: Replicated) -> None:
@@ -333,12 +338,12 @@ async def test_the_old_primary_behind_a_partition_takes_nothing_from_us(pair: Re
     async with FaultProxy(pair.primary.host, pair.primary.port) as proxy:
         hosts = ",".join(f"{each.host}:{each.port}" for each in (proxy, *pair.replicas))
         url = f"postgresql://{pair.primary.user}:{pair.primary.password}@{hosts}/sillar"
-        async with opened(url) as manager, manager.session() as session:
+        async with opened(url, **SILENT_QUICK) as manager, manager.session() as session:
             await session.execute("insert into note values (1)")
             await pair.caught_up()
             proxy.black_hole()
             await pair.replicas[0].promote()
-            await asyncio.wait_for(_retried(lambda: session.execute("insert into note values (2)")), 15)
+            await asyncio.wait_for(_retried(lambda: session.execute("insert into note values (2)")), 30)
             await proxy.heal()
             await pair.primary.execute_as_superuser("insert into note values (1000)", database="sillar")
             for number in range(10, 40):
@@ -410,9 +415,7 @@ async def test_a_dedicated_connection_leads_to_the_primary(manager: DatabaseMana
 
 async def test_lookups_read_what_their_caller_has_written(manager: DatabaseManager, replicated: Replicated) -> None:
     lookups = Lookups(manager, "note")
-    for replica in replicated.replicas:
-        await replica.pause_replay()
-    try:
+    async with paused(*replicated.replicas):
 
         async def writes(number: int) -> Any:
             async with manager.session() as session:
@@ -426,9 +429,6 @@ async def test_lookups_read_what_their_caller_has_written(manager: DatabaseManag
         assert [each["text"] for each in found] == ["looked up"] * 50
         others = await asyncio.gather(*(asyncio.create_task(reads(20_000 + number)) for number in range(50)))
         assert others == [None] * 50  # of another line of work: from a replica, together
-    finally:
-        for replica in replicated.replicas:
-            await replica.resume_replay()
     await replicated.caught_up()
 
 
@@ -484,4 +484,4 @@ async def test_a_listener_that_fails_does_no_harm(manager: DatabaseManager, repl
     assert node not in topology.readers
     node.pool.breaker.close()
     assert node in topology.readers
-    assert [event.kind for event in events] == ["breaker_opened", "breaker_closed"]
+    assert [event.kind for event in events if event.kind.startswith("breaker")] == ["breaker_opened", "breaker_closed"]

@@ -53,7 +53,7 @@ async def test_a_token_is_not_forgotten_for_an_own_write_before_it(
         monkeypatch.setattr(poll, "_ask", later)
         poll.forget()  # nobody has asked yet
         poll.request()
-        await asked.wait()
+        await asyncio.wait_for(asked.wait(), 20)
         with causal_context():
             await manager.session().execute("insert into note values (50002, 'of another service')")
         connection = node_of(manager, replicated.primary).watch._connection
@@ -114,7 +114,7 @@ async def test_a_replica_that_was_restarted_while_its_caller_waited_is_looked_at
         node.watch._drop()  # as when its server is restarted
         node.pool.sever("as when its server is restarted")
         node.pool.release_connection(held)
-        assert await waiting == primary.port
+        assert await asyncio.wait_for(waiting, 20) == primary.port
         assert node.pool.stats().leased == 0
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from tests.replicated import Replicated
-from tests.topology.conftest import node_of, pool_of
+from tests.topology.conftest import known_to_have_all, node_of, paused, pool_of
 
 from sillar import Consistency, DatabaseManager, causal_context, consistency_context, primary_context, replica_context
 from sillar.config import DatabaseConfig, PostgreSQLConfig, TopologyConfig
@@ -68,8 +68,7 @@ async def test_a_transaction_goes_to_one_node(manager: DatabaseManager, replicat
     async with manager.session() as session:
         async with session.transaction() as transaction:
             assert await transaction.fetch_value(WHERE) == replicated.primary.port
-        await replicated.caught_up()
-        await asyncio.sleep(0.3)
+        await known_to_have_all(manager, replicated)
         async with session.transaction(read_only=True) as transaction:
             seen = {await transaction.fetch_value(WHERE) for _ in range(6)}
             assert len(seen) == 1
@@ -120,19 +119,14 @@ async def test_own_writes_are_read_from_replicas_once_they_are_there(
         for number in range(100):
             await session.execute("insert into note values (:id, 'own')", {"id": 1000 + number})
             assert await session.fetch_value("select text from note where id = :id", {"id": 1000 + number}) == "own"
-    await replicated.caught_up()
-    await asyncio.sleep(0.2)
-    await served(manager, count=1)  # asks for the positions
-    await asyncio.sleep(0.1)
+    await known_to_have_all(manager, replicated)
     assert replicated.names[0] not in await served(manager)
 
 
 async def test_nobody_reads_an_own_write_from_a_replica_that_is_behind(
     manager: DatabaseManager, replicated: Replicated
 ) -> None:
-    for replica in replicated.replicas:
-        await replica.pause_replay()
-    try:
+    async with paused(*replicated.replicas):
         async with manager.session() as session:
             for number in range(300):
                 async with session.transaction() as transaction:
@@ -148,9 +142,6 @@ async def test_nobody_reads_an_own_write_from_a_replica_that_is_behind(
                 assert await session.fetch_value("select count(*) from note where text = 'fresh'") == 0
         async with manager.session() as other:  # of the same line of work: what it has written holds here, too
             assert await other.fetch_value("select count(*) from note where text = 'fresh'") == 300
-    finally:
-        for replica in replicated.replicas:
-            await replica.resume_replay()
     await replicated.caught_up()
 
 
@@ -160,10 +151,8 @@ async def test_bounded_reads_leave_a_replica_that_is_too_far_behind(
     slow, other = replicated.replicas
     async with manager.session() as session:
         await session.execute("insert into note values (3000, 'bounded')")
-    await replicated.caught_up()
-    await asyncio.sleep(1.2)  # a look at each node
-    await slow.pause_replay()
-    try:
+    await known_to_have_all(manager, replicated)
+    async with paused(slow):
         async with manager.session() as session:
             await session.execute("insert into note values (3001, 'bounded')")
         await asyncio.sleep(2.5)
@@ -171,8 +160,6 @@ async def test_bounded_reads_leave_a_replica_that_is_too_far_behind(
         assert f"{slow.host}:{slow.port}" not in where
         assert where[f"{other.host}:{other.port}"] > 0
         assert f"{slow.host}:{slow.port}" in await served(manager, consistency=Consistency.bounded(60.0), count=20)
-    finally:
-        await slow.resume_replay()
     await replicated.caught_up()
 
 
@@ -182,18 +169,12 @@ async def test_lines_of_work_do_not_hold_each_other_up(manager: DatabaseManager,
             await session.execute("insert into note values (:id, 'child')", {"id": number})
 
     await asyncio.create_task(write(4000))
-    await asyncio.sleep(0.05)
     assert replicated.names[0] not in await served(manager)  # another task's write is not this one's
-    for replica in replicated.replicas:
-        await replica.pause_replay()
-    try:
+    async with paused(*replicated.replicas):
         with causal_context():
             await asyncio.create_task(write(4001))
             assert await served(manager) == {replicated.names[0]: 12}  # in a block that says so it is
         assert replicated.names[0] not in await served(manager)
-    finally:
-        for replica in replicated.replicas:
-            await replica.resume_replay()
 
 
 @pytest.mark.parametrize("lag_seconds", [0, -1, float("nan")])
