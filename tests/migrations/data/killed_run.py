@@ -20,7 +20,7 @@ async def main(url: str) -> None:
         async with SQLAlchemyIntegration(manager).engine.connect() as connection:
             await connection.run_sync(
                 batched_update, "stone", key="id", values={"n": "n + 1"}, batch_rows=20, name="count up",
-                throttle=Throttle(pause_seconds=0.005), progress=tell,
+                throttle=Throttle(pause_seconds=0.1), progress=tell,
             )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+from sqlalchemy.util import await_only
+from tests.children import left
 from tests.migrations.data.conftest import Ground
 
 from sillar.errors import MigrationStateError, UsageError
@@ -17,23 +19,20 @@ LABEL = {"label": "kind", "n": "n + 1"}
 
 
 class Intruder:
-    """Writes rows as old code does, between two batches."""
+    """Writes a row as old code does, between two batches."""
 
-    def __init__(self, ground: Ground, batches: int) -> None:
-        self.ground, self.batches, self.tasks = ground, batches, list[asyncio.Task[None]]()
-        self.next = -1
+    def __init__(self, ground: Ground) -> None:
+        self.ground, self.written = ground, 0
 
     def __call__(self, progress: Progress) -> None:
-        if self.batches:
-            self.batches -= 1
-            self.tasks.append(asyncio.get_running_loop().create_task(self.ground.fill(first=self.next, rows=1)))
-            self.next -= 1
+        self.written += 1
+        await_only(self.ground.fill(first=-self.written, rows=1))
 
 
 async def test_concurrent_writers(ground: Ground) -> None:
     """Old code inserts below and above the cursor, and changes rows, all the time: each row ends right, once."""
     await ground.fill(first=1001, rows=400)
-    stop = asyncio.Event()
+    stop, wrote = asyncio.Event(), asyncio.Event()
     inserted = 0
 
     async def write() -> None:
@@ -42,6 +41,7 @@ async def test_concurrent_writers(ground: Ground) -> None:
             await ground.fill(first=1000 - inserted, rows=1)
             await ground.fill(first=5000 + inserted, rows=1)
             inserted += 1
+            wrote.set()
             await asyncio.sleep(0.002)
 
     writer = asyncio.create_task(write())
@@ -52,13 +52,17 @@ async def test_concurrent_writers(ground: Ground) -> None:
         calls += 1
         if calls == 18:
             stop.set()
+        if not stop.is_set():  # however busy the machine is, there is something new behind each batch
+            wrote.clear()
+            await_only(asyncio.wait_for(wrote.wait(), 60))
 
-    report = await ground.run(
-        batched_update, "stone", key="id", values=LABEL, where="label IS NULL", verify=True, batch_rows=30,
-        progress=tell, passes_max=50,
-    )  # fmt: skip
-    stop.set()
-    await writer
+    async with left(writer):
+        report = await ground.run(
+            batched_update, "stone", key="id", values=LABEL, where="label IS NULL", verify=True, batch_rows=30,
+            progress=tell, passes_max=50,
+        )  # fmt: skip
+        assert stop.is_set()
+        await asyncio.wait_for(writer, 60)
     late = await ground.rows("SELECT count(*) FROM stone WHERE label IS NULL")
     assert late[0][0] <= 2  # the last that the writer began before it saw that it should stop
     report = await ground.run(
@@ -79,7 +83,7 @@ async def test_changes_of_old_code_are_caught_by_remaining(sqlite_ground: Ground
         nonlocal changed
         if progress.done >= 30 and not changed:
             changed = True
-            asyncio.get_running_loop().create_task(sqlite_ground.execute("UPDATE stone SET kind = 'new' WHERE id = 3"))
+            await_only(sqlite_ground.execute("UPDATE stone SET kind = 'new' WHERE id = 3"))
 
     report = await sqlite_ground.run(
         batched_update, "stone", key="id", values={"label": "kind"}, where="label IS NULL",
@@ -91,7 +95,7 @@ async def test_changes_of_old_code_are_caught_by_remaining(sqlite_ground: Ground
 
 async def test_it_gives_up_when_somebody_goes_on_writing(sqlite_ground: Ground) -> None:
     await sqlite_ground.fill(rows=30)
-    writer = Intruder(sqlite_ground, 100)
+    writer = Intruder(sqlite_ground)
     with pytest.raises(
         MigrationStateError, match=r"1 rows of 'up' are still to be done after 3 passes: somebody goes on"
     ):
@@ -99,11 +103,10 @@ async def test_it_gives_up_when_somebody_goes_on_writing(sqlite_ground: Ground) 
             batched_update, "stone", key="id", values=LABEL, where="label IS NULL", verify=True, batch_rows=10,
             progress=writer, passes_max=3, name="up",
         )  # fmt: skip
-    await asyncio.gather(*writer.tasks)
     report = await sqlite_ground.run(
         batched_update, "stone", key="id", values=LABEL, where="label IS NULL", verify=True, name="up"
     )
-    assert await sqlite_ground.counters() == [(1, 30 + len(writer.tasks))]
+    assert await sqlite_ground.counters() == [(1, 30 + writer.written)]
     assert report.resumed
 
 

@@ -7,11 +7,14 @@ import asyncio
 import pytest
 import structlog
 from sqlalchemy import column, func
+from sqlalchemy.util import await_only
+from tests.children import left
 from tests.migrations.data.conftest import Ground
 
 from sillar.errors import UsageError
 from sillar.migrations.data import Throttle, batched_copy, undo_batches
 from sillar.migrations.progress import Progress
+from sillar.testing.conformance import eventually
 
 COLUMNS = {"stone_id": "id", "label": func.upper(column("kind")), "doubled": "n * 2 + 0"}
 
@@ -73,11 +76,8 @@ async def test_rows_that_are_there_are_updated(ground: Ground) -> None:
         nonlocal changed
         if progress.done >= 60 and not changed:
             changed = True
-            asyncio.get_running_loop().create_task(
-                ground.execute(
-                    "UPDATE stone SET n = 8 WHERE id IN (3, 4)", "INSERT INTO stone (id, kind, n) VALUES (-1, 'k2', 8)"
-                )
-            )
+            insert = "INSERT INTO stone (id, kind, n) VALUES (-1, 'k2', 8)"
+            await_only(ground.execute("UPDATE stone SET n = 8 WHERE id IN (3, 4)", insert))
 
     report = await ground.run(
         batched_copy, "stone", "block", columns=COLUMNS, key=["id"], existing="update", batch_rows=30, progress=change,
@@ -117,15 +117,21 @@ async def test_a_composite_key_of_other_names(ground: Ground) -> None:
 async def test_a_writer_of_both_is_no_conflict(postgresql_ground: Ground) -> None:
     """Its row is not committed when the batch looks, and is there when the batch writes."""
     await with_blocks(postgresql_ground)
+
+    async def waits() -> bool:
+        sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await postgresql_ground.rows(sql))
+
     async with postgresql_ground.orm.engine.connect() as writer:
         await writer.exec_driver_sql("INSERT INTO block (stone_id, label) VALUES (50, 'new')")
         copy = asyncio.create_task(
             postgresql_ground.run(batched_copy, "stone", "block", columns=COLUMNS, key="id", batch_rows=60)
         )
-        await asyncio.sleep(0.3)
-        assert not copy.done()
-        await writer.commit()
-        report = await copy
+        async with left(copy):
+            await eventually(waits, 60)
+            assert not copy.done()
+            await writer.commit()
+            report = await asyncio.wait_for(copy, 60)
     assert (report.rows_done, report.rows_different) == (99, 1)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic
+from typing import Any
 
 import pytest
 import structlog
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.engine import Connection
+from tests.children import left
 from tests.migrations.data.conftest import Ground
 
 from sillar import DatabaseManager
@@ -19,6 +20,7 @@ from sillar.integrations.sqlalchemy import SQLAlchemyIntegration
 from sillar.migrations.data import BatchReport, Throttle, batched_update, undo_batches
 from sillar.migrations.data.dialects import batch_dialect
 from sillar.migrations.progress import Progress
+from sillar.testing.conformance import eventually
 from sillar.testing.servers import MariaDBServer, PostgreSQLServer
 
 UP = {"key": "id", "values": {"n": "n + 1"}, "name": "up"}
@@ -48,21 +50,44 @@ async def followed(primary: tuple[PostgreSQLServer, PostgreSQLServer]) -> AsyncI
 async def caught_up(primary: tuple[PostgreSQLServer, PostgreSQLServer]) -> None:
     [(position,)] = await primary[0].execute_as_superuser("select pg_current_wal_flush_lsn()::text")
     asked = f"select pg_last_wal_replay_lsn() >= '{position}'"
-    while await primary[1].execute_as_superuser(asked) != [(True,)]:
-        await asyncio.sleep(0.02)
+
+    async def is_there() -> bool:
+        return bool(await primary[1].execute_as_superuser(asked) == [(True,)])
+
+    await eventually(is_there, 60)
 
 
-async def beside(ground: Ground, statement: str, throttle: Throttle) -> BatchReport:
-    """A run beside a long statement, which ends when the run has waited for a while."""
-    async with ground.orm.engine.connect() as other:
-        busy = asyncio.create_task(other.exec_driver_sql(statement))
-        await asyncio.sleep(0.5)
-        run = asyncio.create_task(ground.run(batched_update, "stone", **UP, throttle=throttle))
-        await asyncio.sleep(1.5)
-        assert not run.done()
-        busy.cancel()
-        await asyncio.gather(busy, return_exceptions=True)
-    return await run
+async def load_of(ground: Ground) -> float:
+    return await ground.run(lambda connection: batch_dialect(connection.dialect.name).load(connection))
+
+
+async def beside(ground: Ground, statement: str, **options: Any) -> tuple[BatchReport, list[Any]]:
+    """A run beside a long statement, which ends when the run has waited for a while; and what the run has logged.
+
+    What is at work without either is the load that is allowed.
+    """
+    idle = min([await load_of(ground) for _ in range(5)])
+
+    async def is_busy() -> bool:
+        return await load_of(ground) > idle
+
+    async def waits() -> bool:
+        return any(entry["event"] == "batches wait" for entry in logs)
+
+    with structlog.testing.capture_logs() as logs:
+        async with ground.orm.engine.connect() as other:
+            busy = asyncio.create_task(other.exec_driver_sql(statement))
+            async with left(busy):
+                await eventually(is_busy, 60)
+                throttle = Throttle(load_max=idle, **options)
+                run = asyncio.create_task(ground.run(batched_update, "stone", **UP, throttle=throttle))
+                async with left(run):
+                    await eventually(waits, 60)
+                    await asyncio.sleep(0.5)
+                    assert not run.done()
+                    busy.cancel()
+                    await asyncio.wait([busy], timeout=60)
+                    return await asyncio.wait_for(run, 120), logs
 
 
 async def test_a_replica_that_is_behind_is_waited_for(
@@ -70,10 +95,13 @@ async def test_a_replica_that_is_behind_is_waited_for(
 ) -> None:
     replica = primary[1]
     throttle = Throttle(replica_lag_max_seconds=0.3, check_seconds=0.05, pause_seconds=0.1, wait_max_seconds=60)
-    done: list[tuple[int, float]] = []
+    done: list[int] = []
 
     def tell(progress: Progress) -> None:
-        done.append((progress.done, monotonic()))
+        done.append(progress.done)
+
+    async def has_begun() -> bool:
+        return bool(done)
 
     await caught_up(primary)
     await replica.pause_replay()
@@ -81,17 +109,18 @@ async def test_a_replica_that_is_behind_is_waited_for(
         run = asyncio.create_task(
             followed.run(batched_update, "stone", **UP, batch_rows=5, throttle=throttle, progress=tell)
         )
-        while not done:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(2)
-        assert not run.done()
-        seen = len(done)
-        assert seen <= 8  # 20 batches would have fitted into the time
-        await asyncio.sleep(0.5)
-        assert len(done) == seen
+        async with left(run):
+            await eventually(has_begun, 60)
+            await asyncio.sleep(2)
+            assert not run.done()
+            seen = len(done)
+            assert seen <= 8  # 20 batches would have fitted into the time
+            await asyncio.sleep(0.5)
+            assert len(done) == seen
+            await replica.resume_replay()
+            report = await asyncio.wait_for(run, 120)
     finally:
         await replica.resume_replay()
-    report = await run
     assert report.rows_done == 100
     assert report.waited_seconds > 1
     assert await followed.counters() == [(1, 100)]
@@ -103,7 +132,7 @@ async def test_it_does_not_wait_for_ever(followed: Ground, primary: tuple[Postgr
     await replica.pause_replay()
     try:
         with pytest.raises(
-            OverloadedError, match=r"batches of 'up' waited 0\.\d s: a replica is \d+\.\d s behind, 0\.1 s are"
+            OverloadedError, match=r"batches of 'up' waited \d+\.\d s: a replica is \d+\.\d s behind, 0\.1 s are"
         ):
             await followed.run(batched_update, "stone", **UP, batch_rows=5, throttle=throttle)
     finally:
@@ -137,9 +166,7 @@ async def test_the_primary_may_not_say_or_has_nobody(
 
 
 async def test_load_on_postgresql(followed: Ground) -> None:
-    throttle = Throttle(load_max=0, check_seconds=0.05)
-    with structlog.testing.capture_logs() as logs:
-        report = await beside(followed, "SELECT pg_sleep(60)", throttle)
+    report, logs = await beside(followed, "SELECT pg_sleep(60)", check_seconds=0.05)
     assert report.waited_seconds > 0.2
     assert logs[0]["event"] == "batches wait"
     assert logs[0]["reason"] == "the load is 1, 0 are allowed"
@@ -151,8 +178,7 @@ async def test_load_on_mysql(engine: str, request: pytest.FixtureRequest, fleet:
 
     async for ground in grounds(engine, fleet, tmp_path):  # type: ignore[arg-type]
         await ground.fill(rows=10)
-        idle = await ground.run(lambda connection: batch_dialect("mysql").load(connection))
-        report = await beside(ground, "SELECT sleep(60)", Throttle(load_max=idle, check_seconds=0.05))
+        report, _ = await beside(ground, "SELECT sleep(60)", check_seconds=0.05)
         assert report.waited_seconds > 0.2
         with pytest.raises(UsageError, match="a primary of mysql does not know how far its replicas are behind; give"):
             await ground.run(
@@ -210,33 +236,35 @@ async def test_a_replica_of_postgresql_knows_its_own_lag(
             async with engine.connect() as connection:
                 return await connection.run_sync(lag)
 
+        async def is_behind() -> bool:
+            return await asked() > 0.3
+
+        async def has_all() -> bool:
+            return await asked() == 0
+
+        async def is_alone() -> bool:
+            return await asked() > 0
+
+        async def receives() -> bool:
+            return bool(await replica.execute_as_superuser("SELECT 1 FROM pg_stat_wal_receiver"))
+
         await replica.pause_replay()
         try:
             await followed.fill(first=1000, rows=10)
-            await asyncio.sleep(0.5)
-            assert await asked() > 0.3
+            await eventually(is_behind, 60)
         finally:
             await replica.resume_replay()
-        for _ in range(200):
-            if await asked() == 0:
-                break
-            await asyncio.sleep(0.02)
-        assert await asked() == 0
+        await eventually(has_all, 60)
         [(conninfo,)] = await replica.execute_as_superuser("SHOW primary_conninfo")
         try:  # a replica that has lost its primary has replayed all that it received
             await replica.execute_as_superuser("ALTER SYSTEM SET primary_conninfo = ''")
             await replica.execute_as_superuser("SELECT pg_reload_conf()")
-            for _ in range(500):
-                if await asked() > 0:
-                    break
-                await asyncio.sleep(0.02)
-            assert await asked() > 0
+            await eventually(is_alone, 60)
         finally:
             quoted = conninfo.replace("'", "''")
             await replica.execute_as_superuser(f"ALTER SYSTEM SET primary_conninfo = '{quoted}'")
             await replica.execute_as_superuser("SELECT pg_reload_conf()")
-            while not await replica.execute_as_superuser("SELECT 1 FROM pg_stat_wal_receiver"):
-                await asyncio.sleep(0.02)
+            await eventually(receives, 60)
     assert await followed.run(lag) == 0
 
 

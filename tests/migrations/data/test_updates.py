@@ -12,9 +12,11 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
+from tests.children import SECONDS_MAX, child
 from tests.migrations.data.conftest import Ground
 
-from sillar.migrations.data import Throttle, batched_update, forget_batches, run_batched
+from sillar.migrations.data import batched_update, forget_batches, run_batched
 from sillar.migrations.progress import Progress
 
 
@@ -65,18 +67,14 @@ async def test_only_what_is_asked_for_is_updated(ground: Ground) -> None:
 
 async def killed(ground: Ground, batches: int) -> None:
     """Run the script and kill it when it has told of so many batches."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("killed_run.py")), ground.url, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        while batches:
-            line = await process.stdout.readline()
-            assert line, "it ended before it was killed"
-            batches -= line.strip().isdigit()
-    finally:
-        process.kill()
-        await process.wait()
+    program = str(Path(__file__).with_name("killed_run.py"))
+    async with child(sys.executable, program, ground.url, stdout=asyncio.subprocess.PIPE) as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(SECONDS_MAX):
+            while batches:
+                line = await process.stdout.readline()
+                assert line, "it ended before it was killed"
+                batches -= line.strip().isdigit()
 
 
 async def test_a_killed_run_goes_on_where_it_was(ground: Ground) -> None:
@@ -96,7 +94,6 @@ async def test_a_killed_run_goes_on_where_it_was(ground: Ground) -> None:
 async def test_a_lost_connection_ends_the_call_and_nothing_else(postgresql_ground: Ground) -> None:
     await postgresql_ground.fill(rows=200)
     options: dict[str, Any] = {"key": "id", "values": {"n": "n + 1"}, "batch_rows": 20, "name": "up"}
-    cut: list[asyncio.Task[Any]] = []
 
     def cut_off(connection: Connection) -> None:
         with connection.begin():
@@ -104,14 +101,12 @@ async def test_a_lost_connection_ends_the_call_and_nothing_else(postgresql_groun
 
         def tell(progress: Progress) -> None:
             if progress.done == 60:
-                ended = postgresql_ground.rows(f"SELECT pg_terminate_backend({number})")
-                cut.append(asyncio.get_running_loop().create_task(ended))
+                await_only(postgresql_ground.rows(f"SELECT pg_terminate_backend({number}, 60000)"))
 
-        batched_update(connection, "stone", **options, progress=tell, throttle=Throttle(pause_seconds=0.1))
+        batched_update(connection, "stone", **options, progress=tell)
 
     with pytest.raises(DBAPIError):
         await postgresql_ground.run(cut_off)
-    await cut[0]
     report = await postgresql_ground.run(batched_update, "stone", **options)
     assert report.resumed
     assert report.rows_done_now < 200
