@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -260,6 +263,22 @@ async def test_close_ends_connections_and_tasks(connect: Connect, echo: EchoServ
     async with asyncio.timeout(5):
         while asyncio.all_tasks() - before:
             await asyncio.sleep(0.01)
+
+
+async def test_who_comes_just_as_it_closes_is_closed(echo: EchoServer) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for turns in range(8):
+            proxy = FaultProxy("127.0.0.1", echo.server.sockets[0].getsockname()[1])
+            await proxy.start()
+            with socket.socket() as client:
+                client.setblocking(False)
+                client.connect_ex((proxy.host, proxy.port))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await proxy.close()
+            gc.collect()
+    assert not [str(each.message) for each in caught]
 
 
 async def test_wrong_arguments_are_refused(proxy: FaultProxy) -> None:

@@ -87,7 +87,7 @@ class FaultProxy:
 
     async def close(self) -> None:
         """Stop listening, close every connection, wait for the proxy's own tasks. May be called twice."""
-        self._stop_listening()
+        await self._stop_listening()
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
@@ -186,7 +186,7 @@ class FaultProxy:
     async def refuse(self) -> None:
         """Stop listening: new connections are refused; open ones go on. The port stays reserved for ``heal``."""
         if self._server is not None:
-            self._stop_listening()
+            await self._stop_listening()
             await asyncio.sleep(0)  # the loop closes the listening socket in its next turn
             self._reserved = self._bind()
 
@@ -232,10 +232,15 @@ class FaultProxy:
         self._server = await asyncio.start_server(self._accept, sock=self._reserved)
         self._reserved = None
 
-    def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+    async def _stop_listening(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(3):  # what was taken just now comes to `_accept` some turns later, if it is open then
+            await asyncio.sleep(0)
+        server.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_accepted += 1
@@ -246,6 +251,7 @@ class FaultProxy:
         task = asyncio.ensure_future(self._connect(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # it may be cancelled before it has begun
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handshake = Handshake()
