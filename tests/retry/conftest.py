@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -59,6 +60,13 @@ async def open_manager(server: Server) -> AsyncIterator[OpenManager]:
             return await stack.enter_async_context(DatabaseManager(config, **more))
 
         yield open_one
+
+
+async def swallowed(proxy: FaultProxy) -> None:
+    """Wait until the black hole of a proxy has taken something: whoever heals it before has broken nothing."""
+    async with asyncio.timeout(20):
+        while not any(link.swallowed for link in proxy._links):
+            await asyncio.sleep(0.005)
 
 
 class Sniper:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.retry.conftest import MakeTable, OpenManager, Sniper
+from tests.retry.conftest import MakeTable, OpenManager, Sniper, swallowed
 
 from sillar import DatabaseManager, Transaction
 from sillar.errors import CommitUnknownError, ConnectionLostError
@@ -38,30 +38,33 @@ async def markers(manager: DatabaseManager) -> AsyncIterator[CommitMarkers]:
 def faults(proxy: FaultProxy, chance: random.Random) -> list[tuple[str, Any]]:
     """What can happen to a COMMIT; each is over soon, since the question afterwards takes the same way."""
 
-    async def over() -> None:
-        await asyncio.sleep(0.03)
+    async def black_hole(direction: Direction) -> None:
+        await asyncio.gather(*healing)  # what ends the fault before must not end this one
+        proxy.black_hole(direction)
+        healing[:] = [asyncio.create_task(heal(swallowed))]
+
+    async def cut_after(count: int, direction: Direction) -> None:
+        await asyncio.gather(*healing)
+        proxy.cut_after(count, direction)
+        healing[:] = [asyncio.create_task(heal(lambda _: asyncio.sleep(0.03)))]
+
+    async def heal(once: Callable[[FaultProxy], Awaitable[None]]) -> None:
+        await once(proxy)
         await proxy.heal()
 
-    def later() -> None:
-        tasks.append(asyncio.create_task(over()))
-
-    tasks: list[asyncio.Task[None]] = []
+    healing: list[asyncio.Task[None]] = []
 
     async def reply_lost(connection: Any) -> None:
-        proxy.black_hole(Direction.TO_CLIENT)
-        later()
+        await black_hole(Direction.TO_CLIENT)
 
     async def never_arrived(connection: Any) -> None:
-        proxy.black_hole(Direction.TO_SERVER)
-        later()
+        await black_hole(Direction.TO_SERVER)
 
     async def reply_cut(connection: Any) -> None:
-        proxy.cut_after(chance.randrange(24), Direction.TO_CLIENT)
-        later()
+        await cut_after(chance.randrange(24), Direction.TO_CLIENT)
 
     async def request_cut(connection: Any) -> None:
-        proxy.cut_after(chance.randrange(16), Direction.TO_SERVER)
-        later()
+        await cut_after(chance.randrange(16), Direction.TO_SERVER)
 
     async def reset_in_flight(connection: Any) -> None:
         asyncio.get_running_loop().call_later(chance.uniform(0, 0.004), proxy.reset)

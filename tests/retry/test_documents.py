@@ -102,7 +102,7 @@ async def test_a_commit_is_repeated_until_it_is_answered(
     monkeypatch.setattr(MongoDBConnection, "commit", cut)
     told = await asyncio.wait_for(manager.session().run_in_transaction(work), 40)
     monkeypatch.undo()
-    await tasks[0]
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
     assert told == runs
     async with asyncio.timeout(20):
         found = await counters.find_one({"_id": 1})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.retry.conftest import OpenManager, Sniper
+from tests.retry.conftest import OpenManager, Sniper, swallowed
 from tests.standbys import set_standbys
 
 from sillar import DatabaseConfig, DatabaseManager, load_config
@@ -61,6 +61,29 @@ async def reach(own: PostgreSQLServer) -> AsyncIterator[Open]:
         yield lambda **retry: reached(stack, own, **retry)
 
 
+class Freezer:
+    """Stops single processes of a server."""
+
+    def __init__(self) -> None:
+        self._frozen: list[int] = []
+
+    def freeze(self, pid: int) -> None:
+        self._frozen.append(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        while self._frozen:
+            os.kill(self._frozen.pop(), signal.SIGCONT)
+
+
+@pytest.fixture
+def freezer() -> Iterator[Freezer]:
+    """None is left frozen when the test is over: it would keep its locks from all that follow."""
+    freezer = Freezer()
+    yield freezer
+    freezer.thaw()
+
+
 @pytest.fixture
 async def standbys(own: PostgreSQLServer) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
     """Says which standbys commits wait for; none when the test is over."""
@@ -87,10 +110,10 @@ async def test_a_server_that_crashed_may_have_given_the_id_to_another_one(
     own: PostgreSQLServer, reach: Open, sniper: Sniper, resolution: CommitResolution
 ) -> None:
     """The marker tells anyway."""
-    manager, proxy = await reach(resolution_timeout=30)
+    manager, proxy = await reach(resolution_timeout=50)
 
     async def crash() -> None:
-        await asyncio.sleep(0.05)
+        await swallowed(proxy)
         await own.kill()
         await own.start()
         await proxy.heal()
@@ -102,9 +125,11 @@ async def test_a_server_that_crashed_may_have_given_the_id_to_another_one(
         tasks.append(asyncio.create_task(crash()))
 
     sniper.arm(proxy, swallow)
-    with pytest.raises(UnavailableError) as caught:
-        await asyncio.wait_for(write(manager, resolution), 40)
-    await tasks[0]
+    try:
+        with pytest.raises(UnavailableError) as caught:
+            await asyncio.wait_for(write(manager, resolution), 60)
+    finally:
+        await asyncio.gather(*tasks)  # the server is there again for the next test
     if resolution is SERVER:
         assert isinstance(caught.value, CommitUnknownError)
         assert "cannot tell" in caught.value.__notes__[0]
@@ -166,9 +191,10 @@ async def test_after_a_failover_only_the_marker_tells(sniper: Sniper) -> None:
         for _, proxy in ways.values():
             await swallow_for(proxy)
         writes = [write(manager, resolution) for resolution, (manager, _) in ways.items()]
-        asked, marked, _ = await asyncio.wait_for(
+        asked, marked, failed_over = await asyncio.wait_for(
             asyncio.gather(*writes, fail_over(), return_exceptions=True), 60
         )  # fmt: skip
+        assert failed_over is None
         assert isinstance(asked, CommitUnknownError)
         assert "promoted" in asked.__notes__[0]
         assert marked is None
@@ -178,22 +204,17 @@ async def test_after_a_failover_only_the_marker_tells(sniper: Sniper) -> None:
 @BOTH
 @pytest.mark.parametrize("thawed_after", [2.0, None])
 async def test_a_frozen_session_is_waited_for(
-    own: PostgreSQLServer, reach: Open, sniper: Sniper, resolution: CommitResolution, thawed_after: float | None
+    reach: Open, freezer: Freezer, sniper: Sniper, resolution: CommitResolution, thawed_after: float | None
 ) -> None:
     """As long as its transaction is open nobody knows; it is asked to end, and once thawed it ends this way or that."""
     manager, proxy = await reach(resolution_timeout=30 if thawed_after else 1.5)
-    frozen: list[int] = []
-
-    def thaw() -> None:
-        os.kill(frozen[0], signal.SIGCONT)
+    loop = asyncio.get_running_loop()
 
     async def freeze(connection: Any) -> None:
-        frozen.append(connection.server_id)
-        os.kill(connection.server_id, signal.SIGSTOP)
-        loop = asyncio.get_running_loop()
+        freezer.freeze(connection.server_id)
         loop.call_later(0.1, proxy.reset)
         if thawed_after:
-            loop.call_later(thawed_after, thaw)
+            loop.call_later(thawed_after, freezer.thaw)
 
     sniper.arm(proxy, freeze)
     if not thawed_after:
@@ -201,7 +222,6 @@ async def test_a_frozen_session_is_waited_for(
             await asyncio.wait_for(write(manager, resolution), 40)
         assert "in time" in caught.value.__notes__[0]
         assert await count(manager) == 0
-        thaw()
         return
     found = 1
     try:
@@ -233,6 +253,8 @@ async def test_a_commit_that_no_standby_has_is_not_called_one(
         await asyncio.sleep(1.3)  # its end was asked for meanwhile, and was not to be
         assert await own.execute_as_superuser(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")
         await own.execute_as_superuser(f"SELECT pg_terminate_backend({pid})")
+        while await own.execute_as_superuser(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
+            await asyncio.sleep(0.02)
         await asyncio.sleep(1.0)
         if confirmed:
             await standbys("")
@@ -244,12 +266,14 @@ async def test_a_commit_that_no_standby_has_is_not_called_one(
         tasks.append(asyncio.create_task(interfere(connection.server_id)))
 
     sniper.arm(proxy, no_standby)
-    if confirmed:
-        await asyncio.wait_for(write(manager, resolution), 30)
-    else:
-        with pytest.raises(CommitUnknownError):
+    try:
+        if confirmed:
             await asyncio.wait_for(write(manager, resolution), 30)
-    await asyncio.wait_for(tasks[0], 30)
+        else:
+            with pytest.raises(CommitUnknownError):
+                await asyncio.wait_for(write(manager, resolution), 30)
+    finally:
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
     assert await count(manager) == 1
 
 
@@ -262,13 +286,13 @@ async def test_a_session_that_never_hears_of_the_end_is_ended(
     server: Server, resolution: CommitResolution, open_manager: OpenManager, proxy: FaultProxy, sniper: Sniper
 ) -> None:
     """COMMIT and the end of the connection are swallowed on the way: its transaction would stay open for hours."""
-    manager = await open_manager(through=proxy, pool={"connect_timeout": 0.3, "backoff_max": 0.1})
+    manager = await open_manager(through=proxy, pool={"connect_timeout": 1.0, "backoff_max": 0.1})
     await CommitMarkers(manager.session()).create_table()
     await manager.session().execute("DROP TABLE IF EXISTS written")
     await manager.session().execute("CREATE TABLE written (id INT)")
 
     async def leave(connection: Any) -> None:
-        await asyncio.sleep(0.1)
+        await swallowed(proxy)
         connection.terminate()
         await asyncio.sleep(0.1)
         proxy._settings[Direction.TO_SERVER].black_hole = False  # not heal(): the server's side lives on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -196,27 +196,32 @@ async def test_a_deadlock_that_was_not_heeded_is_not_run_again(manager: Database
 
 
 @asynccontextmanager
-async def refusing_writes(server: Server, seconds: float) -> AsyncIterator[None]:
-    """The server is read-only for that long, its sessions stay."""
-    on, off = ("SET GLOBAL read_only = 1",), ("SET GLOBAL read_only = 0",)
-    if isinstance(server, PostgreSQLServer):
-        setting = "ALTER SYSTEM SET default_transaction_read_only = {}"
-        on, off = ((setting.format(value), "SELECT pg_reload_conf()") for value in ("on", "off"))  # type: ignore[assignment]
+async def refusing_writes(server: Any) -> AsyncIterator[Callable[[], None]]:
+    """The server is read-only until half a second after what it gives was called; its sessions stay."""
+    enough, run = asyncio.Event(), server.execute_as_superuser
 
-    async def run(statements: tuple[str, ...]) -> None:
-        for statement in statements:
-            await server.execute_as_superuser(statement)  # type: ignore[attr-defined]
+    async def switch(value: str) -> None:
+        if not isinstance(server, PostgreSQLServer):
+            await run(f"SET GLOBAL read_only = {value}")
+            return
+        await run(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        await run("SELECT pg_reload_conf()")
+        async with asyncio.timeout(20):
+            while await run("SHOW default_transaction_read_only") != [(value,)]:
+                await asyncio.sleep(0.02)
+        await run("SELECT 1")  # who takes this connection has told all sessions before
 
     async def end() -> None:
-        await asyncio.sleep(seconds)
-        await run(off)
+        await enough.wait()
+        await asyncio.sleep(0.5)
+        await switch("off")
 
-    await run(on)
-    await asyncio.sleep(0.2)  # until every session has heard of it
     ending = asyncio.create_task(end())
     try:
-        yield
+        await switch("on")
+        yield enough.set
     finally:
+        enough.set()
         await ending
 
 
@@ -231,18 +236,22 @@ async def test_a_write_that_met_no_primary_is_run_again(
     update = f"UPDATE {name} SET amount = amount + 1"
     refused = 0
 
-    async def work(tx: Transaction) -> None:
-        nonlocal refused
-        refused += 1
-        await tx.execute(update)
+    async with refusing_writes(server) as end:
 
-    async with refusing_writes(server, 0.7):
+        async def work(tx: Transaction) -> None:
+            nonlocal refused
+            refused += 1
+            if refused > 1:
+                end()
+            await tx.execute(update)
+
         await asyncio.wait_for(session.run_in_transaction(work), 20)
     assert refused > 1
     impatient = (await open_manager(retry={"pause_initial": 0.001})).session()
-    async with refusing_writes(server, 1.0):
+    async with refusing_writes(server) as end:
         with pytest.raises(ReadOnlyError):
             await impatient.execute(update)
+        end()
         await asyncio.wait_for(session.execute(update), 20)
     assert await session.fetch_value(f"SELECT amount FROM {name}") == 2
     runs = Runs(ReadOnlyError("refused"))
@@ -258,13 +267,19 @@ async def test_a_lost_reply_to_a_commit_that_only_read(
     manager = await open_manager(through=proxy)
     runs = Runs()
 
+    async def heal(connection: Any) -> None:
+        while not connection.is_closed():
+            await asyncio.sleep(0.005)
+        await proxy.heal()
+
     async def cut(connection: Any) -> None:
         proxy.cut_after(0, Direction.TO_CLIENT)
-        asyncio.get_running_loop().call_later(0.05, lambda: tasks.append(asyncio.create_task(proxy.heal())))
+        tasks.append(asyncio.create_task(heal(connection)))
 
     tasks: list[asyncio.Task[None]] = []
     sniper.arm(proxy, cut)
-    assert await manager.session().run_in_transaction(runs, read_only=True) == 2
+    assert await asyncio.wait_for(manager.session().run_in_transaction(runs, read_only=True), 30) == 2
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
 
 
 @ON_MYSQL
@@ -276,6 +291,7 @@ async def test_a_server_that_cannot_tell_refuses_before(manager: DatabaseManager
 async def test_markers(manager: DatabaseManager, table: MakeTable) -> None:
     session, markers = manager.session(), CommitMarkers(manager.session())
     name = await table()
+    await session.execute("DROP TABLE IF EXISTS sillar_commit_marker")  # of a test that failed
     with pytest.raises(StatementError, match="sillar_commit_marker"):  # nobody has created the table
         async with session.transaction(resolve_commit=CommitResolution.MARKER) as tx:
             await tx.execute(f"UPDATE {name} SET amount = 5")
@@ -304,8 +320,13 @@ async def test_a_manager_that_closes_does_not_wait_for_an_answer(
     async def cut(connection: Any) -> None:
         proxy.black_hole(Direction.TO_CLIENT)
         await proxy.refuse()
-        asyncio.get_running_loop().call_later(0.05, proxy.reset)
+        asyncio.get_running_loop().call_later(0.05, reset)
 
+    def reset() -> None:
+        proxy.reset()
+        lost.set()
+
+    lost = asyncio.Event()
     sniper.arm(proxy, cut)
 
     async def write() -> None:
@@ -313,7 +334,8 @@ async def test_a_manager_that_closes_does_not_wait_for_an_answer(
             await tx.execute(f"UPDATE {name} SET amount = 1")
 
     writing = asyncio.create_task(write())
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.sleep(0.25)
     await asyncio.wait_for(manager.shutdown(), 10)
     with pytest.raises(CommitUnknownError):
         await asyncio.wait_for(writing, 5)
