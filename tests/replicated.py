@@ -25,6 +25,13 @@ class Replicated:
         """Addresses, the primary's first."""
         return [f"{each.host}:{each.port}" for each in (self.primary, *self.replicas)]
 
+    async def put_in_order(self) -> None:
+        """Undo what a test that failed has left: servers that are down or frozen, replicas that show nothing new."""
+        for server in (self.primary, *self.replicas):
+            await server.revive()
+        for replica in self.replicas:
+            await replica.resume_replay()
+
     async def caught_up(self) -> None:
         """Wait until both replicas have everything."""
         [(lsn,)] = await self.primary.execute_as_superuser("select pg_current_wal_insert_lsn()::text")
@@ -55,9 +62,11 @@ class ReplicatedFleet:
         self._replicated: Replicated | None = None
 
     async def get(self) -> Replicated:
-        """The running servers."""
+        """The running servers, in order."""
         async with self._lock:
-            if self._replicated is None:
+            if self._replicated is not None:
+                await self._replicated.put_in_order()
+            else:
                 self._server = PostgreSQLServer(own=True)
                 await self._server.start()
                 self._replicated = await replicate(self._server)

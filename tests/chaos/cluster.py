@@ -9,7 +9,7 @@ from typing import Any
 
 from sillar import DatabaseConfig, DatabaseManager
 from sillar.testing.chaos import HandshakeProxy, Report, Run, Scenario
-from sillar.testing.servers import MariaDBServer, PostgreSQLServer
+from sillar.testing.servers import MariaDBServer, PostgreSQLServer, ServerStartError
 
 READY = b"Z\x00\x00\x00\x05I"
 ALL_PATHS = ("direct", "sqlalchemy", "tortoise")
@@ -83,11 +83,21 @@ class Cluster:
         await primary.set_synchronous()
         for replica in self.replicas:
             if replica.is_running and replica._primary is primary:
-                continue
-            if replica.is_running:  # it may have what its new primary lacks: only a fresh copy is certain to follow
-                await replica.kill()
-            await replica.follow(primary)
-        await primary.set_synchronous(*self.replicas)
+                await replica.resume_replay()
+            else:
+                await self._copy_anew(replica)
+        try:
+            await primary.set_synchronous(*self.replicas)
+        except ServerStartError:  # after a test that failed halfway: of whom one believes so, not all do follow
+            await primary.set_synchronous()
+            for replica in self.replicas:
+                await self._copy_anew(replica)
+            await primary.set_synchronous(*self.replicas)
+
+    async def _copy_anew(self, replica: Any) -> None:
+        if replica.is_running:  # it may have what its new primary lacks: only a fresh copy is certain to follow
+            await replica.kill()
+        await replica.follow(self.primary)
 
     @asynccontextmanager
     async def proxied(self) -> AsyncIterator[list[HandshakeProxy]]:

@@ -40,15 +40,27 @@ async def sillar(*arguments: str, code: str = "", stdin: int = asyncio.subproces
         stderr=asyncio.subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("SILLAR__")} | {"COLUMNS": "200"},
     )
-    printed, complained = await asyncio.wait_for(process.communicate(), 90)
+    try:
+        printed, complained = await asyncio.wait_for(process.communicate(), 90)
+    finally:
+        if process.returncode is None:  # it must not go on beside the tests that follow
+            process.kill()
+            await process.wait()
     return Ended(process.returncode, printed.decode(), complained.decode())
 
 
 @pytest.fixture(scope="module")
-async def pair() -> AsyncIterator[Cluster]:
-    """A primary with a synchronous replica."""
+async def servers() -> AsyncIterator[Cluster]:
     async with PostgreSQLServer(own=True) as primary:
         yield Cluster(primary, [await primary.add_replica(synchronous=True)])
+
+
+@pytest.fixture
+async def pair(servers: Cluster) -> AsyncIterator[Cluster]:
+    """A primary with a synchronous replica, without tables."""
+    yield servers
+    for table in await tables(servers):  # only after a test that failed
+        await servers.primary.execute_as_superuser(f"drop table {table}", database=servers.primary.database)
 
 
 async def tables(pair: Cluster) -> list[str]:

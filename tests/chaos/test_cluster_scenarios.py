@@ -46,17 +46,25 @@ async def test_mariadb_primary_killed(mariadb_cluster: Cluster, shown: Show) -> 
 
 
 @pytest.fixture(scope="module")
-async def synchronous_patroni() -> AsyncIterator[PatroniCluster]:
+async def patroni_of_two_tests() -> AsyncIterator[PatroniCluster]:
     async with PatroniCluster(synchronous=True) as cluster:
         yield cluster
 
 
+@pytest.fixture
+async def synchronous_patroni(patroni_of_two_tests: PatroniCluster) -> PatroniCluster:
+    """In order, with all its nodes."""
+    await patroni_of_two_tests.revive()
+    await patroni_of_two_tests.settle()
+    return patroni_of_two_tests
+
+
 async def test_patroni_switchover(synchronous_patroni: PatroniCluster, shown: Show) -> None:
     cluster = synchronous_patroni
-    await cluster.settle()
     old = await cluster.leader()
 
     async def switch() -> None:
+        await cluster.settle()  # on a busy machine there may be no synchronous replica for a moment
         await cluster.switchover(await cluster.synchronous_replica())
 
     scenario = Scenario(
@@ -72,7 +80,6 @@ async def test_patroni_switchover(synchronous_patroni: PatroniCluster, shown: Sh
 
 async def test_patroni_leader_killed(synchronous_patroni: PatroniCluster, shown: Show) -> None:
     cluster = synchronous_patroni
-    await cluster.settle()
     old = await cluster.leader()
 
     async def kill() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,6 +114,10 @@ def test_a_situation_knows_phases_and_outages() -> None:
     assert situation.outages[1].over_at is None
 
 
+GOES_ON = Step(1.0, Act("goes on", partial(asyncio.sleep, 0.5)))
+"""The workload goes on for a while after the step before, however long that took."""
+
+
 # --- a path that misbehaves ------------------------------------------------------------------------------------------
 
 
@@ -177,7 +182,10 @@ async def test_a_write_that_reaches_a_demoted_node_is_counted(postgresql: Postgr
             run = Run(
                 Scenario(
                     "misled",
-                    (Step(0.2, Act("promote", replica.promote), demotes=f"{server.host}:{server.port}"),),
+                    (
+                        Step(0.2, Act("promote", replica.promote), demotes=f"{server.host}:{server.port}"),
+                        GOES_ON,
+                    ),
                     1.0,
                     duration_seconds_max=1.0,
                 ),
@@ -195,8 +203,8 @@ async def test_no_node_takes_writes_in_the_end() -> None:
         async with DatabaseManager.from_url(
             server.url, overrides={"connection_pools": {"connection_timeout": 0.5}}
         ) as manager:
-            step = Step(0.5, Act("read-only", server.set_read_only, None))
-            scenario = Scenario("read-only", (step,), 1.0, duration_seconds_max=1.5)
+            step = Step(1.0, Act("read-only", server.set_read_only, None))
+            scenario = Scenario("read-only", (step, GOES_ON), 1.0, duration_seconds_max=1.5)
             run = Run(scenario, manager, progress=said.append)
             run.primary_seconds = 0.2
             shown = await run.run()
@@ -271,10 +279,10 @@ async def test_a_cancelled_run_heals_and_cleans_up(manager: DatabaseManager) -> 
 
     scenario = Scenario("long", (Step(0.1, Act("fault", inject, heal)),), 60)
     task = asyncio.ensure_future(Run(scenario, manager, table="scratch").run())
-    await injected.wait()
+    await asyncio.wait_for(injected.wait(), 20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await asyncio.wait_for(task, 60)
     assert healed.is_set()
     found = await manager.session().fetch_all("select tablename from pg_tables where tablename like 'scratch%'")
     assert found == []

@@ -157,9 +157,11 @@ class CommandFault:
             async with asyncio.timeout(self._timeout):
                 printed, _ = await process.communicate()
         except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)  # the shell and what it has begun
-            await process.wait()
             raise UsageError(f"the command {command!r} did not end within {self._timeout:g} s") from None
+        finally:
+            if process.returncode is None:  # also where who waits is cancelled
+                os.killpg(process.pid, signal.SIGKILL)  # the shell and what it has begun
+                await process.wait()
         if process.returncode:
             tail = printed.decode(errors="replace").strip()[-500:]
             raise UsageError(f"the command {command!r} ended with status {process.returncode}: {tail}")

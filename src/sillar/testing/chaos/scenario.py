@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -182,8 +183,9 @@ class Run:
             await workload.stop()
         finally:
             workload.cancel()
-            for step in reversed(injected):
-                await self._heal(step)
+            async with AsyncExitStack() as healing:  # the last one first, and each of them even if another fails
+                for step in injected:
+                    healing.push_async_callback(self._heal, step)
 
     def _count_handshakes(self, *, until: bool) -> None:
         """Count them after an outage: from the moment on at which something gets better until the next fall.
@@ -267,12 +269,15 @@ class Run:
         primary = sorted(situation.primaries)
         by_second = Counter(int(at - began) for write in writes if (at := write.acknowledged_at) is not None)
         found: Counter[int] = Counter()
-        due = monotonic() + _APPLIED_SECONDS
+        missing, due = len(acknowledged), monotonic() + _APPLIED_SECONDS
         while primary:
             found = await self._tokens(primary[0])
-            if not acknowledged - found.keys() or monotonic() > due:
+            before, missing = missing, len(acknowledged - found.keys())
+            if missing < before:  # a member of a group may still have to apply what all have agreed upon
+                due = monotonic() + _APPLIED_SECONDS
+            if not missing or monotonic() > due:
                 break
-            await asyncio.sleep(0.1)  # a member of a group may still have to apply what all have agreed upon
+            await asyncio.sleep(0.1)
         lost = sorted(acknowledged - found.keys())
         demoted = 0
         for node, instant in situation.demoted.items():
