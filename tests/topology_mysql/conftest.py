@@ -119,6 +119,18 @@ def node_of(manager: DatabaseManager, server: Any) -> Node:
     return node
 
 
+@asynccontextmanager
+async def paused(*replicas: MySQLServer) -> AsyncIterator[None]:
+    """They show nothing new; afterwards they do again, whatever happened: others share them."""
+    try:
+        for replica in replicas:
+            await replica.pause_replay()
+        yield
+    finally:
+        for replica in replicas:
+            await replica.resume_replay()
+
+
 async def eventually(condition: Callable[[], bool], what: str = "", seconds: float = 20.0) -> float:
     """Wait until it holds; how long that took."""
     begin = time.monotonic()

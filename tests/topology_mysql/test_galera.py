@@ -23,7 +23,7 @@ def served(manager: DatabaseManager) -> Counter[str]:
 
 
 async def test_one_member_is_written_to_and_the_next_takes_over() -> None:
-    async with asyncio.timeout(150), GaleraCluster() as cluster:
+    async with asyncio.timeout(400), GaleraCluster() as cluster:
         await cluster.nodes[0].execute_as_superuser(
             "create table note (id int primary key, text varchar(64))", database="sillar"
         )

@@ -23,7 +23,7 @@ from sillar.errors import (
     UsageError,
 )
 
-from .conftest import CLASSES, Nobody, Replicated, connected, eventually, manager_of, pool_of, run
+from .conftest import CLASSES, Nobody, Replicated, connected, eventually, manager_of, paused, pool_of, run
 
 
 class Counting:
@@ -53,9 +53,12 @@ async def test_roles_and_positions_come_with_one_look(replicated: Replicated, su
         assert isinstance(status.position, DomainPosition if replicated.is_mariadb else GtidSet)
         counting = Counting(connection.raw)
         await probe.probe(counting, Capabilities("MySQL", []), "here")
-        await probe.position(counting, status)
+        written = await probe.position(counting, status)
         assert counting.requests == 2
     async with connected(replicated.replicas[0], superuser=superuser) as connection:
+        async with asyncio.timeout(20):  # it may have something to apply yet
+            while not (await connection.position()).covers(written):  # type: ignore[union-attr]
+                await asyncio.sleep(0.02)
         status = await connection.probe()
         assert (status.role, status.read_only) == (NodeRole.REPLICA, True)
         assert status.lag_seconds == (0.0 if superuser else None)
@@ -66,8 +69,7 @@ async def test_a_replica_says_what_it_has_replayed(replicated: Replicated) -> No
     async with connected(replicated.primary) as primary, connected(replica, superuser=True) as copy:
         before = await primary.position()
         assert before is not None
-        await replica.pause_replay()
-        try:
+        async with paused(replica):
             await run(primary, "insert into note (text) values ('seen late')")
             written = await primary.position()
             assert written.covers(before)
@@ -77,8 +79,6 @@ async def test_a_replica_says_what_it_has_replayed(replicated: Replicated) -> No
             assert (status.role, status.lag_seconds) == (NodeRole.REPLICA, None)  # a replica, though it stands still
             assert not status.position.covers(written)
             assert not (await copy.position()).covers(written)
-        finally:
-            await replica.resume_replay()
         due = time.monotonic() + 20
         while not (await copy.position()).covers(written):
             assert time.monotonic() < due
@@ -87,8 +87,8 @@ async def test_a_replica_says_what_it_has_replayed(replicated: Replicated) -> No
 
 
 async def test_a_server_that_refuses_writes_and_follows_nobody_is_no_primary(replicated: Replicated) -> None:
-    await replicated.primary.set_read_only()
     try:
+        await replicated.primary.set_read_only()
         async with connected(replicated.primary, superuser=True) as connection:
             status = await connection.probe()
             assert (status.role, status.read_only) == (NodeRole.UNKNOWN, True)
@@ -187,7 +187,11 @@ async def test_whoever_waits_on_a_frozen_server_is_told_when_the_pool_severs(eng
                 await run(holder, "lock tables note write")
                 waiting = [asyncio.create_task(wait("select * from note")) for _ in range(3)]
                 waiting.append(asyncio.create_task(wait("insert into note values (1)")))
-                await asyncio.sleep(0.5)
+                schema = {"mariadb": "information_schema", "mysql": "performance_schema"}[engine]
+                blocked = f"select count(*) from {schema}.processlist where state like 'Waiting for table%lock'"
+                async with asyncio.timeout(20):
+                    while await server.execute_as_superuser(blocked) != [(len(waiting),)]:
+                        await asyncio.sleep(0.02)
                 await server.freeze()
                 begin = time.monotonic()
                 errors = await asyncio.wait_for(asyncio.gather(*waiting), 30)

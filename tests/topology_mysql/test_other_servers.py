@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -43,7 +44,9 @@ async def test_a_member_of_a_group_says_what_it_is() -> None:
         await run(connection, "set global group_replication_bootstrap_group = 1")
         port.release()
         await run(connection, "start group_replication")
-        status = await connection.probe()
+        async with asyncio.timeout(60):  # it is the first member at once, and online a little later
+            while (status := await connection.probe()).role is NodeRole.UNKNOWN:
+                await asyncio.sleep(0.02)
         assert (status.role, status.history, status.several_primaries) == (NodeRole.PRIMARY, name, True)
         assert await connection.members() == [(server.host, server.port)]
         assert status.position is not None

@@ -162,9 +162,9 @@ def test_a_read_costs_microseconds_with_a_long_history() -> None:
            for number in range(200)]  # fmt: skip
     GtidSet(",".join(old)).sources  # noqa: B018 - fills the cache
     grown = [GtidSet(",".join([f"{UUIDS[1]}:1-{count}", *old])) for count in range(1, 51)]
-    begin = time.perf_counter()
+    begin = time.thread_time()  # others may use the processor as well
     for mark, reached in itertools.pairwise(grown):
         assert reached.covers(mark)
         for _ in range(1000):
             reached.covers(mark)
-    assert (time.perf_counter() - begin) / 50_000 < 20e-6
+    assert (time.thread_time() - begin) / 50_000 < 20e-6

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
+from itertools import count
 
 import pytest
 
@@ -20,20 +22,22 @@ from sillar import (
 from sillar.engines.node import NodeRole
 from sillar.errors import DatabaseError, NoPrimaryError, ReadOnlyError
 
-from .conftest import WHERE, Replicated, eventually, manager_of, node_of, pool_of
+from .conftest import WHERE, Replicated, eventually, manager_of, node_of, paused, pool_of
 
 WRITERS, PAIRS = 8, 250
 
 
 async def caught_up(manager: DatabaseManager) -> None:
-    """Wait until every replica has what the primary has."""
+    """Wait until every replica has what the primary has, and the manager knows it."""
     topology = pool_of(manager).topology
     assert topology.primary is not None
-    wanted = await topology.primary.watch._position()
+    poll = topology.primary.poll
+    wanted = await asyncio.wait_for(poll.wait_for(poll.note_write()), 30)
     for node in topology.readers:
         due = time.monotonic() + 30
-        while not (reached := await node.watch._position()) or not reached.covers(wanted):
+        while not (reached := node.position) or not reached.covers(wanted):
             assert time.monotonic() < due, node
+            node.poll.request()
             await asyncio.sleep(0.02)
 
 
@@ -86,12 +90,13 @@ async def test_own_writes_are_never_read_stale(manager: DatabaseManager, replica
     async def disturb() -> None:
         replica = replicated.replicas[0]
         await eventually(lambda: done > WRITERS * PAIRS / 4, "a quarter", 120)
-        await replica.pause_replay()
-        await eventually(lambda: done > WRITERS * PAIRS / 2, "the half", 120)
-        await replica.resume_replay()
+        async with paused(replica):
+            await eventually(lambda: done > WRITERS * PAIRS / 2, "the half", 120)
 
     with causal_context():
-        await asyncio.gather(disturb(), *(pairs(number) for number in range(WRITERS)))
+        async with asyncio.TaskGroup() as group:  # one that fails ends the others, and the pause
+            for work in (disturb(), *(pairs(number) for number in range(WRITERS))):
+                group.create_task(work)
         assert (stale, done) == (0, WRITERS * PAIRS)
         await caught_up(manager)
         before = served(manager)
@@ -102,64 +107,61 @@ async def test_own_writes_are_never_read_stale(manager: DatabaseManager, replica
 
 
 async def test_a_token_carries_a_write_to_another_process(manager: DatabaseManager, replicated: Replicated) -> None:
-    paused, other = replicated.replicas
+    behind, other = replicated.replicas
     tokens = CausalTokens(manager, "k" * 32)
-    await paused.pause_replay()
-    try:
+    async with paused(behind):
         with causal_context():
             async with manager.session() as session:
                 row = (await session.execute("insert into note (text) values ('told')")).last_insert_id
             token = await tokens.issue()
         assert token is not None
         async with manager_of(*replicated.servers) as elsewhere:
-            before = served(elsewhere)
-            for _ in range(20):
+            before, begin = served(elsewhere), time.monotonic()
+            for turn in count():
                 with causal_context():
                     CausalTokens(elsewhere, "k" * 32).accept(token)
                     async with elsewhere.session() as session:
                         assert await session.fetch_value("select text from note where id = %s", [row]) == "told"
                 await asyncio.sleep(0.02)
-            where = served(elsewhere) - before
-            assert where[paused.port or 0] == 0
-            assert where[other.port or 0] > 0  # in the end, the replica that goes on
-    finally:
-        await paused.resume_replay()
+                where = served(elsewhere) - before
+                assert where[behind.port or 0] == 0
+                if turn >= 20 and where[other.port or 0] > 0:  # in the end, the replica that goes on
+                    break
+                assert time.monotonic() < begin + 30
 
 
 LATE_SECONDS = 2.5
-"""After a replica was told to pause: it may apply for a moment more, and is a second behind a second later."""
+"""After the first write that a replica lacks: it is a second behind a second later."""
 
 
 async def test_bounded_reads_leave_a_replica_that_falls_behind(
     manager: DatabaseManager, replicated: Replicated
 ) -> None:
-    paused = replicated.replicas[0]
+    behind = replicated.replicas[0]
     acknowledged: list[tuple[float, int]] = []
     stale = late_reads = 0
     async with manager.session() as session:
         row = (await session.execute("insert into note (text) values ('0')")).last_insert_id
         await caught_up(manager)
-        await paused.pause_replay()
-        try:
-            before, begin = served(manager), time.monotonic()
-            while (asked := time.monotonic()) < begin + 4.0:
+        async with paused(behind):
+            before, first = served(manager), math.inf
+            while (asked := time.monotonic()) < first + 4.0:
                 await session.execute("update note set text = %s where id = %s", [str(len(acknowledged)), row])
                 acknowledged.append((time.monotonic(), len(acknowledged)))
-                if asked > begin + LATE_SECONDS and not late_reads:
+                first = acknowledged[0][0]
+                if asked > first + LATE_SECONDS and not late_reads:
                     before = served(manager)
                 asked = time.monotonic()
                 with consistency_context(Consistency.bounded(1.0)):
                     text = await session.fetch_value("select text from note where id = %s", [row])
-                late_reads += asked > begin + LATE_SECONDS
+                late_reads += asked > first + LATE_SECONDS
                 needed = max((value for at, value in acknowledged if at <= asked - 1.0), default=0)
                 stale += int(text) < needed
                 await asyncio.sleep(0.02)
             where = served(manager) - before
-        finally:
-            await paused.resume_replay()
     assert stale == 0
     assert late_reads > 0
-    assert where[paused.port or 0] == 0
+    assert where[behind.port or 0] == 0
     assert where[replicated.replicas[1].port or 0] > 0
     await caught_up(manager)
 
@@ -184,7 +186,7 @@ async def test_no_write_is_accepted_by_a_primary_that_was_demoted(
                     refused[type(error).__name__] += 1
                     await asyncio.sleep(0.01)
 
-    async def count() -> int:
+    async def rows_there() -> int:
         [(rows,)] = await primary.execute_as_superuser("select count(*) from note", database="sillar")
         return int(rows)
 
@@ -192,11 +194,11 @@ async def test_no_write_is_accepted_by_a_primary_that_was_demoted(
     try:
         await eventually(lambda: len(accepted) > 50)
         await primary.set_read_only()
-        demoted, before = time.monotonic(), await count()
+        before, demoted = await rows_there(), time.monotonic()
         await eventually(lambda: pool_of(manager).topology.primary is None)
         await asyncio.sleep(1.0)
         assert [at for at in accepted if at > demoted + 0.2] == []
-        assert await count() == before
+        assert await rows_there() == before
         assert set(refused) <= {"ReadOnlyError", "NoPrimaryError", "TimeoutError", "NodeUnavailableError"}
         assert refused["ReadOnlyError"] <= 8 * 3  # then nothing is sent to it any more
         with pytest.raises(NoPrimaryError):
@@ -204,10 +206,12 @@ async def test_no_write_is_accepted_by_a_primary_that_was_demoted(
                 await session.execute("insert into note (text) values ('w')", timeout_seconds=0.3)
         async with manager.session(consistency=Consistency.EVENTUAL) as session:  # whoever is there serves reads
             assert await session.fetch_value("select count(*) from note") > 0
-    finally:
         await primary.set_writable()
-    took = await eventually(lambda: bool(accepted) and accepted[-1] > demoted + 1.0, seconds=10)
-    assert took < 5.0
-    going = False
+        took = await eventually(lambda: bool(accepted) and accepted[-1] > demoted + 1.0, seconds=10)
+        assert took < 5.0
+    finally:
+        going = False
+        await primary.set_writable()
+        await asyncio.wait(writers, timeout=30)
     await asyncio.gather(*writers)
     await caught_up(manager)
