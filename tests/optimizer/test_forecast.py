@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 
 import pytest
 from tests.optimizer.conftest import OpenPool
@@ -72,7 +73,7 @@ async def test_the_size_for_a_load(open_pool: OpenPool, monkeypatch: pytest.Monk
     async with optimizer:
         early = await optimizer.predict_load()
         assert early.arrivals_per_second_predicted is None
-        assert early.cannot_tell == "0 intervals of 0.1 s were seen, 20 are needed; watch for longer"
+        assert re.fullmatch(r"\d intervals of 0\.1 s were seen, 20 are needed; watch for longer", early.cannot_tell)
     trace = on_paper(steady(200, 0.018, 10.0, seed=6), 8)
     monkeypatch.setattr(optimizer._recorder, "trace", lambda: trace)
     size = (await optimizer.optimize_size()).connections_recommended
@@ -116,11 +117,16 @@ async def test_what_is_missing_is_said(open_pool: OpenPool) -> None:
 async def test_intervals_close_in_time(open_pool: OpenPool) -> None:
     pool = await open_pool(1)
     async with PoolOptimizer(pool, interval_seconds=0.05) as optimizer:
+        loop, held = asyncio.get_running_loop(), 0.0
         for _ in range(3):
             async with pool.lease():
+                borrowed = loop.time()
                 await asyncio.sleep(0.02)
+                held += loop.time() - borrowed
         await asyncio.sleep(0.3)
+        async with asyncio.timeout(10):
+            while len(optimizer._recorder.intervals) < 6:
+                await asyncio.sleep(0.01)
         intervals = list(optimizer._recorder.intervals)
-    assert len(intervals) >= 4
     assert sum(each.callers for each in intervals) == 3
-    assert sum(each.busy_seconds for each in intervals) == pytest.approx(0.06, abs=0.04)
+    assert sum(each.busy_seconds for each in intervals) == pytest.approx(held, abs=0.03)

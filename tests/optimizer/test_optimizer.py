@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from sillar import ConnectionPool, ConnectionPoolConfig, DatabaseManager
 from sillar.errors import PoolExhaustedError, PoolTimeoutError, UsageError
 from sillar.pool import AutoScale, PoolOptimizer
 from sillar.pool.analysis import analyze
-from sillar.pool.queueing import replay
+from sillar.pool.queueing import replay, variation
 from sillar.pool.sizing import optimize
 from sillar.pool.usage import trace_of
 
@@ -42,13 +43,20 @@ async def work(pool: ConnectionPool, workers: int, leases: int, think: Callable[
 async def test_usage_is_what_was_played(open_pool: OpenPool) -> None:
     pool = await open_pool(6)
     callers = steady(250, 0.010, 2.4, seed=1)
+    seen: list[tuple[float, float, float]] = []
     async with PoolOptimizer(pool) as optimizer:
-        waits = await play(pool, callers)
+        waits = await play(pool, callers, seen)
         usage = await optimizer.analyze_usage()
     assert (usage.leases, usage.unserved, usage.connections, usage.dedicated) == (len(callers), 0, 6, 0)
     assert usage.arrivals_per_second == pytest.approx(len(callers) / usage.seconds)
-    assert usage.arrival_variation == pytest.approx(1.0, abs=0.25)
-    assert 0.010 < usage.lease_mean_seconds < 0.025
+    # A machine that is busy with other things lets callers come late and keeps them for longer: what they saw counts.
+    gaps = [after - before for before, after in pairwise(sorted(asked for asked, _, _ in seen))]
+    assert usage.arrival_variation == pytest.approx(variation(gaps), abs=0.1)
+    held = sum(done - borrowed for _, borrowed, done in seen) / len(seen)
+    assert usage.lease_mean_seconds == pytest.approx(held, abs=0.003)
+    assert held > 0.010
+    on_time = await analyze(on_paper(callers, 6), database="paper", patience_seconds=60.0)
+    assert on_time.arrival_variation == pytest.approx(1.0, abs=0.25)
     assert usage.lease_p50_seconds < usage.lease_mean_seconds < usage.lease_p95_seconds < usage.lease_p99_seconds
     assert usage.busy_mean == pytest.approx(usage.arrivals_per_second * usage.lease_mean_seconds, rel=0.02)
     assert usage.utilisation == pytest.approx(usage.busy_mean / 6, rel=0.01)
@@ -211,8 +219,10 @@ async def test_a_blocked_event_loop_is_seen(open_pool: OpenPool) -> None:
 
     async with PoolOptimizer(pool) as optimizer:
         blocking = asyncio.create_task(block())
-        await play(pool, steady(300, 0.008, 2.2, seed=5))
-        blocking.cancel()
+        try:
+            await play(pool, steady(300, 0.008, 2.2, seed=5))
+        finally:
+            blocking.cancel()
         answer = await optimizer.optimize_size()
     assert answer.usage.stalled_share > 0.05
     assert "the process is what callers wait for" in answer.cannot_tell
@@ -254,7 +264,7 @@ async def test_a_server_at_its_limit_is_not_given_more_connections(size: int) ->
 
 
 async def test_callers_that_got_nothing_are_counted_and_replayed(open_pool: OpenPool) -> None:
-    pool = await open_pool(1, waiting_max=3, connection_timeout=0.1)
+    pool = await open_pool(1, waiting_max=3, connection_timeout=0.5)
     async with PoolOptimizer(pool) as optimizer:
         async with pool.lease() as lease:
             await lease.fetch_value("SELECT 1")
@@ -352,14 +362,14 @@ async def test_a_change_of_size_in_the_record_is_no_obstacle(open_pool: OpenPool
 
 async def test_the_window_moves_and_the_record_is_bounded(open_pool: OpenPool) -> None:
     pool = await open_pool(1)
-    async with PoolOptimizer(pool, window_seconds=0.3, leases_max=1000) as optimizer:
+    async with PoolOptimizer(pool, window_seconds=2.0, leases_max=1000) as optimizer:
         for _ in range(5):
             await lease_for(pool, 0)
         assert (await optimizer.analyze_usage()).leases == 5
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(2.1)
         usage = await optimizer.analyze_usage()
         assert (usage.leases, usage.arrivals_per_second, usage.utilisation) == (0, 0.0, 0.0)
-        assert usage.seconds == pytest.approx(0.3, abs=0.1)
+        assert usage.seconds == pytest.approx(2.0)
     async with PoolOptimizer(pool, leases_max=1000) as optimizer:
         for _ in range(1200):
             pool.release_connection(await pool.acquire_connection())

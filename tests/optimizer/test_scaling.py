@@ -125,12 +125,16 @@ async def test_a_real_pool_grows_under_load_and_shrinks_after_it(open_pool: Open
         async with PoolOptimizer(pool, auto_scale=limits, window_seconds=3.0) as optimizer:
             await play(pool, steady(200, 0.060, 4.0, seed=3))
             grown, steps_up = pool.max_connections, list(optimizer.steps)
+            loaded = await optimizer.optimize_size()
             for turn in range(4):  # it shrinks when it has seen enough, and can tell
                 await play(pool, steady(190, 0.020, 6.0, seed=4 + turn))
                 if pool.max_connections <= 0.8 * grown:
                     break
             last = await optimizer.optimize_size()
-    assert 13 <= grown <= 30
+    assert 2 < grown <= 30
+    if grown < 13:  # then it cannot tell how much is missing: this machine is busy with other things
+        assert loaded.cannot_tell, list(optimizer.steps)
+        assert loaded.usage.loop_lag_seconds > 0.0005, loaded.explain()
     assert 1 <= len(steps_up) <= 6
     assert all(step.after > step.before for step in steps_up)
     if last.cannot_tell:  # then it must not shrink, and this machine is busy with other things
@@ -154,9 +158,8 @@ async def test_scaling_ends_with_the_pool_and_its_failure_is_told(
     optimizer = PoolOptimizer(pool, auto_scale=limits)
     await optimizer.start()
     await pool.close(0)
-    await asyncio.sleep(0.2)
     assert optimizer._scaling is not None
-    assert optimizer._scaling.done()
+    await asyncio.wait_for(optimizer._scaling, 10)
     await optimizer.stop()
 
     def broken() -> None:
@@ -167,7 +170,8 @@ async def test_scaling_ends_with_the_pool_and_its_failure_is_told(
     monkeypatch.setattr(optimizer._recorder, "trace", broken)
     with structlog.testing.capture_logs() as logs:
         async with optimizer:
-            await asyncio.sleep(0.2)
+            assert optimizer._scaling is not None
+            await asyncio.wait((optimizer._scaling,), timeout=10)
     assert [(entry["event"], entry["error"]) for entry in logs if entry["log_level"] == "error"] == [
         ("pool is not scaled any more", "no trace")
     ]

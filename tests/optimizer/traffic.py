@@ -44,9 +44,11 @@ def steady(rate: float, mean: float, seconds: float, seed: int) -> Callers:
     return [(at, exponential(mean, chance)) for at in poisson(rate, seconds, chance)]
 
 
-async def play(pool: ConnectionPool, callers: Sequence[tuple[float, float]]) -> list[float]:
+async def play(
+    pool: ConnectionPool, callers: Sequence[tuple[float, float]], seen: list[tuple[float, float, float]] | None = None
+) -> list[float]:
     """Let each caller come at its instant and sleep on the server for its time. How long each waited, as itself saw
-    it."""
+    it; in ``seen`` when it asked, got its connection, and was done with it."""
     loop = asyncio.get_running_loop()
     start = loop.time() + 0.05
     waits: list[float] = []
@@ -54,8 +56,11 @@ async def play(pool: ConnectionPool, callers: Sequence[tuple[float, float]]) -> 
     async def caller(seconds: float) -> None:
         asked = loop.time()
         async with pool.lease() as lease:
-            waits.append(loop.time() - asked)
+            borrowed = loop.time()
+            waits.append(borrowed - asked)
             await lease.fetch_value("SELECT pg_sleep(:seconds)", {"seconds": seconds})
+            if seen is not None:
+                seen.append((asked, borrowed, loop.time()))
 
     async with asyncio.TaskGroup() as group:
         for at, seconds in callers:

@@ -294,7 +294,7 @@ async def test_three_times_the_load_that_can_be_served(postgresql: PostgreSQLSer
         assert max(waits[NORMAL]) < unlimited / served_per_second * 0.7
         assert sorted(waits[HIGH])[len(waits[HIGH]) // 2] < sorted(waits[NORMAL])[len(waits[NORMAL]) // 2]
         assert max(checks) < 1.5
-        assert len(checks) >= 4
+        assert len(checks) >= turn // 300 - 1 > 0
 
         await asyncio.sleep(1)  # the load has gone
         shed = stats.shed_total

@@ -120,14 +120,17 @@ async def test_a_dead_server_is_left_alone_and_tried_with_exactly_so_many_probes
             try:
                 await ask(pool)
             except DatabaseError as error:
-                errors.add(type(error))
+                if not pool.breaker.is_passing:  # else fifty of them wait for the first few connections
+                    errors.add(type(error))
                 await asyncio.sleep(0.001)
 
     callers = [asyncio.create_task(caller()) for _ in range(50)]
-    pool.breaker.open("now it is tried", seconds=0.2)
-    await eventually(lambda: pool.breaker.is_passing)
-    stop.set()
-    await asyncio.gather(*callers)
+    try:
+        pool.breaker.open("now it is tried", seconds=0.2)
+        await eventually(lambda: pool.breaker.is_passing)
+    finally:
+        stop.set()
+        await asyncio.gather(*callers)
     assert changes[-2:] == [(BreakerState.FORCED_OPEN, HALF_OPEN), (HALF_OPEN, CLOSED)]
     assert logged[-1] - before == 2, "the server saw the probes, and nobody else, until the breaker closed"
     assert errors == {BreakerOpenError}
@@ -150,27 +153,33 @@ async def test_a_probe_that_fails_opens_it_again_for_longer(server: PostgreSQLSe
     assert await ask(pool) == 1
 
 
-async def test_a_short_restart_is_waited_for(server: PostgreSQLServer, open_pool: OpenPool) -> None:
-    """With the defaults, and everything lost at once."""
-    pool = await open_pool(url=server.url, min_connections=10, max_connections=10, connection_timeout=20)
+async def test_a_short_restart_is_waited_for(
+    postgresql: PostgreSQLServer, proxy: FaultProxy, open_pool: OpenPool
+) -> None:
+    """With the defaults, and everything lost at once. (At the proxy: some machines take seconds for a real one.)"""
+    pool = await open_pool(
+        url=through(proxy, postgresql), min_connections=10, max_connections=10, connection_timeout=20
+    )
     changes = changes_of(pool)
     await eventually(lambda: pool.stats().idle == 10)
-    busy = [asyncio.create_task(_sleep_on_the_server(pool)) for _ in range(10)]
+    busy = [asyncio.create_task(_sleep_on_the_server(pool, 5)) for _ in range(10)]
     await eventually(lambda: pool.stats().leased == 10)
     await asyncio.sleep(0.2)
     waiting = [asyncio.create_task(ask(pool)) for _ in range(50)]
-    await server.kill()
+    await proxy.refuse()
+    proxy.reset()
     assert {type(result) for result in await asyncio.gather(*busy, return_exceptions=True)} == {ConnectionLostError}
     assert pool.breaker.window[0] >= 10, "each lost connection counts"
     waiting += [asyncio.create_task(ask(pool)) for _ in range(50)]
-    await server.start()
+    await asyncio.sleep(0.3)
+    await proxy.heal()
     assert await asyncio.gather(*waiting) == [1] * 100
     assert changes == []
 
 
-async def _sleep_on_the_server(pool: ConnectionPool) -> None:
+async def _sleep_on_the_server(pool: ConnectionPool, seconds: int = 60) -> None:
     async with pool.lease() as lease:
-        await lease.fetch_value("SELECT pg_sleep(60)")
+        await lease.fetch_value(f"SELECT pg_sleep({seconds})")
 
 
 async def test_what_is_the_statements_fault_never_counts(open_pool: OpenPool) -> None:

@@ -25,14 +25,22 @@ async def at_once(*work: Awaitable[Any]) -> list[Any]:
     return await asyncio.gather(*work, return_exceptions=True)
 
 
-async def occupy(database: Database, seconds: float) -> asyncio.Task[None]:
-    """Hold the writer for a while, so that what is sent meanwhile comes to it as one batch."""
+async def queued(database: Database, count: int) -> None:
+    """Return once so many wait for the writer."""
+    async with asyncio.timeout(20):
+        while database.source.figures().waiting < count:
+            await asyncio.sleep(0.001)
+
+
+async def occupy(database: Database, until: Awaitable[Any]) -> asyncio.Task[None]:
+    """Hold the writer until then, so that what is sent meanwhile comes to it as one batch."""
+    held = asyncio.Event()
 
     async def hold() -> None:
         async with database.transaction():
-            await asyncio.sleep(seconds)
+            held.set()
+            await until
 
     task = asyncio.create_task(hold())
-    while not database.source.stats().leased:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(held.wait(), 20)
     return task

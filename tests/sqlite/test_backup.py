@@ -49,8 +49,9 @@ async def test_backup_under_load_is_one_consistent_state(database: Database, tmp
 
     loading = asyncio.create_task(load())
     steps: list[tuple[int, int]] = []
-    while written < 5:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(20):
+        while written < 5:
+            await asyncio.sleep(0.001)
     before = written
     await database.source.backup(tmp_path / "copy.db", progress=lambda left, pages: steps.append((left, pages)))
     during = written - before
@@ -111,12 +112,13 @@ async def test_a_cancelled_backup_leaves_no_file(database: Database, tmp_path: P
         time.sleep(0.01)
 
     task = asyncio.create_task(database.source.backup(copy, progress=slowly))
-    await reached.wait()
+    await asyncio.wait_for(reached.wait(), 20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while database.source.stats().leased or list(tmp_path.glob("*.partial")):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while database.source.stats().leased or list(tmp_path.glob("*.partial")):
+            await asyncio.sleep(0.01)
     assert copy.read_text() == "what stood here"
 
 

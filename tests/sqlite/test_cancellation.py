@@ -98,7 +98,7 @@ async def test_an_interrupt_between_two_steps_is_sent_again(database: Database) 
     job = Job(work, None)
     database.source.submit_read(job)
     task = asyncio.create_task(database.source.dispatch.result(job))
-    await begun.wait()
+    await asyncio.wait_for(begun.wait(), 20)
     task.cancel()
     await at_once(task)
     for _ in range(200):

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.sqlite.crowds import at_once, occupy, warm
+from tests.sqlite.crowds import at_once, occupy, queued, warm
 from tests.sqlite.databases import ENDLESS_WRITE, Database, OpenDatabase
 
 from sillar import errors
@@ -21,7 +21,7 @@ READ_ONLY = TransactionOptions(read_only=True)
 async def test_callers_share_a_transaction_and_hear_of_it_after_the_commit(either: Database) -> None:
     await warm(either, (INSERT, {"name": "warm", "amount": 0}))
     before = either.source.figures()
-    holding = await occupy(either, 0.05)
+    holding = await occupy(either, queued(either, 100))
     replies = await at_once(*(either.run(INSERT, {"name": f"n{number}", "amount": number}) for number in range(100)))
     await holding
     after = either.source.figures()
@@ -34,9 +34,10 @@ async def test_callers_share_a_transaction_and_hear_of_it_after_the_commit(eithe
 
 async def test_one_wake_up_of_the_loop_per_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     await warm(database, (INSERT, {"name": "warm", "amount": 0}))
-    holding = await occupy(database, 0.05)
+    free = asyncio.Event()
+    holding = await occupy(database, free.wait())
     work = [asyncio.create_task(database.run(INSERT, {"name": f"n{n}", "amount": n})) for n in range(100)]
-    await asyncio.sleep(0.01)
+    await queued(database, 100)
     wake_ups = 0
     loop = asyncio.get_running_loop()
     original = loop.call_soon_threadsafe
@@ -48,6 +49,7 @@ async def test_one_wake_up_of_the_loop_per_batch(database: Database, monkeypatch
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     batches = database.source.figures().batches
+    free.set()
     await holding
     await asyncio.gather(*work)
     assert wake_ups <= database.source.figures().batches - batches + 3  # and the ends of the transaction that held it
@@ -69,7 +71,7 @@ async def test_a_failing_neighbour_changes_nothing(either: Database) -> None:
         async with either.connection() as connection:
             return await connection.run_many(statement, [(name,) for name in names])
 
-    holding = await occupy(either, 0.05)
+    holding = await occupy(either, queued(either, 7))
     outcomes = await at_once(
         either.run(INSERT, {"name": "a", "amount": 1}),
         either.run(INSERT, {"name": "taken", "amount": 1}),
@@ -92,7 +94,7 @@ async def test_a_deferred_constraint_fails_only_its_own_caller(either: Database)
     await either.run("CREATE TABLE part (item INTEGER REFERENCES item DEFERRABLE INITIALLY DEFERRED)")
     part = "INSERT INTO part VALUES (:item)"
     await warm(either, (INSERT, {"name": "warm", "amount": 0}), (part, {"item": None}))
-    holding = await occupy(either, 0.05)
+    holding = await occupy(either, queued(either, 3))
     outcomes = await at_once(
         either.run(INSERT, {"name": "a", "amount": 1}),
         either.run(part, {"item": 99}),
@@ -112,13 +114,16 @@ async def test_a_cancelled_neighbour_changes_nothing(either: Database) -> None:
     await warm(either, (INSERT, {"name": "warm", "amount": 0}))
     endless, _ = either.adapter.bind(ENDLESS_WRITE, None)
     endless.seconds_longest = 0.0001  # as if it had been short so far: it gets into a batch with others
-    holding = await occupy(either, 0.05)
+    free = asyncio.Event()
+    holding = await occupy(either, free.wait())
     before = [asyncio.create_task(either.run(INSERT, {"name": f"a{number}", "amount": 1})) for number in range(5)]
     cancelled = asyncio.create_task(either.run(ENDLESS_WRITE))
     after = [asyncio.create_task(either.run(INSERT, {"name": f"b{number}", "amount": 1})) for number in range(5)]
     dropped = asyncio.create_task(either.run(INSERT, {"name": "dropped", "amount": 1}))
-    await asyncio.sleep(0.01)
+    await queued(either, 12)
     dropped.cancel()
+    await asyncio.wait((dropped,), timeout=10)
+    free.set()
     await holding
     await asyncio.sleep(0.1)
     assert not any(task.done() for task in (*before, *after))
@@ -211,7 +216,8 @@ async def test_a_read_only_transaction_keeps_its_snapshot_beside_the_writer(data
 
 async def test_waiting_for_the_writer_is_bounded_and_named(open_database: OpenDatabase) -> None:
     database = await open_database(pool={"connection_timeout": 0.1, "waiting_max": 3})
-    holding = await occupy(database, 1.5)
+    free = asyncio.Event()
+    holding = await occupy(database, free.wait())
     with pytest.raises(errors.PoolTimeoutError, match=r"the writer held by task .* not free within 0\.1 s") as waited:
         await database.run(INSERT, {"name": "a", "amount": 1})
     assert isinstance(waited.value, TimeoutError)
@@ -227,6 +233,7 @@ async def test_waiting_for_the_writer_is_bounded_and_named(open_database: OpenDa
     assert kinds.count(errors.PoolTimeoutError) <= 4
     assert set(kinds) == {errors.PoolExhaustedError, errors.PoolTimeoutError}
     assert database.source.stats().timeouts_total >= 4
+    free.set()
     await holding
     assert await database.value("SELECT count(*) FROM item") == 0
     await database.run(INSERT, {"name": "z", "amount": 1})
@@ -243,7 +250,7 @@ async def test_a_task_that_would_wait_for_itself_is_told(either: Database) -> No
 
 
 async def test_readers_for_snapshots_are_lent_in_turn(open_database: OpenDatabase) -> None:
-    database = await open_database(pool={"max_connections": 1, "connection_timeout": 0.1, "waiting_max": 1})
+    database = await open_database(pool={"max_connections": 1, "connection_timeout": 0.5, "waiting_max": 1})
     async with database.transaction(READ_ONLY):
         with pytest.raises(errors.NestedAcquireError, match="streams and read-only"):
             async with database.transaction(READ_ONLY):

@@ -101,7 +101,7 @@ async def test_two_processes_lose_no_update(database: Database) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", COUNTER, str(database.source.file.path))
     for _ in range(200):
         await database.run("UPDATE item SET amount = amount + 1 WHERE id = 1")
-    assert await process.wait() == 0
+    assert await asyncio.wait_for(process.wait(), 120) == 0
     assert await database.value("SELECT amount FROM item WHERE id = 1") == 400
 
 

@@ -55,7 +55,7 @@ async def test_close_waits_for_transactions_and_then_ends_them(open_database: Op
 
     outcome: list[Any] = []
     task = asyncio.create_task(short())
-    await entered.wait()
+    await asyncio.wait_for(entered.wait(), 20)
     closing = asyncio.create_task(database.source.close(5))
     await asyncio.sleep(0.01)
     with pytest.raises(errors.PoolClosedError, match="closing"):
@@ -101,7 +101,7 @@ async def test_exit_with_open_sessions_does_not_hang(tmp_path: Path, sql: str) -
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LEAVER, str(path), sql, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         output, complaints = await process.communicate()
     assert output == b"leaving\n"
     assert process.returncode == 0, complaints.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from typing import Any
 
 from tests.sqlite.databases import Database, OpenDatabase
 
@@ -13,6 +14,14 @@ INSERT = "INSERT INTO item (name, amount) VALUES (:name, :amount)"
 READ_ONLY = TransactionOptions(read_only=True)
 
 
+async def proven(database: Database, sql: str, params: Any) -> None:
+    """Return once a thread has found the proof that this is a lookup; it looks for it after its reply."""
+    statement, _ = database.adapter.bind(sql, params)
+    async with asyncio.timeout(20):
+        while statement.lookup_generation != database.source.proofs.generation:
+            await asyncio.sleep(0.001)
+
+
 async def test_proven_lookups_run_on_the_loop(database: Database) -> None:
     await database.run("CREATE TABLE pair (a, b, c, PRIMARY KEY (a, b)) WITHOUT ROWID")
     await database.run("CREATE TABLE many (id INTEGER PRIMARY KEY, n, twice AS (n * 2) VIRTUAL)")
@@ -20,13 +29,13 @@ async def test_proven_lookups_run_on_the_loop(database: Database) -> None:
     await database.run("CREATE VIEW seen AS SELECT id, printf('%s', name) AS name FROM item")
     await database.run(INSERT, {"name": "a", "amount": 1})
     await database.run("INSERT INTO pair VALUES (1, 2, 3)")
-    proven = {
+    lookups = {
         "SELECT * FROM item WHERE id = :id": {"id": 1},
         "select i.name as n, i.amount from main.item AS i where i.name = :name": {"name": "a"},
         'SELECT "name" FROM "item" WHERE "id" = :id AND amount = 1 LIMIT 1': {"id": 1},
         "SELECT c FROM pair WHERE b = :b AND a = :a": {"a": 1, "b": 2},
     }
-    not_proven = {
+    no_lookups = {
         "SELECT name FROM item WHERE id > :id": {"id": 0},
         "SELECT name FROM item WHERE id IN (:id, 2)": {"id": 1},
         "SELECT name FROM item WHERE id = :id OR id = 2": {"id": 1},
@@ -40,14 +49,17 @@ async def test_proven_lookups_run_on_the_loop(database: Database) -> None:
         "SELECT n FROM many WHERE n = :n": {"n": 1},
         "SELECT twice FROM many WHERE id = :n": {"n": 1},
     }
-    for sql, params in (*proven.items(), *not_proven.items()):
+    for sql, params in (*lookups.items(), *no_lookups.items()):
         first = await database.rows(sql, params)
-        await asyncio.sleep(0.02)
+        if sql in lookups:
+            await proven(database, sql, params)
+        else:
+            await asyncio.sleep(0.02)
         before = database.source.figures().inline_reads
         assert await database.rows(sql, params) == first
         assert await database.row(sql, params) == (first[0] if first else None)
-        assert database.source.figures().inline_reads - before == (2 if sql in proven else 0), sql
-    assert database.source.figures().lookups_proven == len(proven)
+        assert database.source.figures().inline_reads - before == (2 if sql in lookups else 0), sql
+    assert database.source.figures().lookups_proven == len(lookups)
 
 
 async def test_an_inline_read_sees_every_acknowledged_write(database: Database) -> None:
@@ -60,8 +72,9 @@ async def test_an_inline_read_sees_every_acknowledged_write(database: Database) 
 
 
 async def prove(database: Database) -> None:
-    await database.value("SELECT amount FROM item WHERE id = :id", {"id": 1})
-    await asyncio.sleep(0.05)
+    sql = "SELECT amount FROM item WHERE id = :id"
+    await database.value(sql, {"id": 1})
+    await proven(database, sql, {"id": 1})
 
 
 async def test_a_change_of_the_schema_takes_proofs_back(database: Database) -> None:
@@ -71,7 +84,10 @@ async def test_a_change_of_the_schema_takes_proofs_back(database: Database) -> N
     for expected in (1, 1, 0):
         sql = "SELECT text FROM plain WHERE code = :code"
         await database.value(sql, {"code": 1})
-        await asyncio.sleep(0.02)
+        if expected:
+            await proven(database, sql, {"code": 1})
+        else:
+            await asyncio.sleep(0.02)
         before = database.source.figures().inline_reads
         assert await database.value(sql, {"code": 1}) == "x"
         assert database.source.figures().inline_reads - before == expected
@@ -88,7 +104,7 @@ async def test_a_slow_or_large_inline_read_moves_to_a_thread(database: Database)
     await database.run("INSERT INTO big VALUES (-1, :text)", {"text": "y" * 3_000_000})
     sql = "SELECT text FROM big WHERE code = :code"
     await database.value(sql, {"code": 1})
-    await asyncio.sleep(0.05)
+    await proven(database, sql, {"code": 1})
     assert await database.value(sql, {"code": 2}) == "x" * 50
     assert database.source.figures().inline_reads == 1
     assert len(await database.value(sql, {"code": -1})) == 3_000_000
