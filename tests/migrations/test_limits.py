@@ -20,7 +20,7 @@ async def test_a_migration_may_take_longer_than_a_request(tmp_path: Path) -> Non
     Scripts.create(folder, "sql")
     Scripts(folder).write("slow", upgrade_text=SLOW)
     config = load_config(
-        url=f"sqlite:///{tmp_path}/app.db?statement_timeout=0.02",
+        url=f"sqlite:///{tmp_path}/app.db?statement_timeout=0.1",
         environment={},
         overrides={"migration_config": {"directory": str(folder)}},
     )

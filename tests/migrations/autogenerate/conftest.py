@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from tests.databases import drop_database
 from tests.migrations.autogenerate.place import Place
 
 from sillar.testing.servers import ServerFleet, SQLServer
@@ -36,4 +37,4 @@ async def place(request: pytest.FixtureRequest, fleet: ServerFleet, tmp_path: Pa
         yield Place(name, engine)
     finally:
         await engine.dispose()
-        await server.execute_as_superuser(f"DROP DATABASE {database}")
+        await drop_database(server, database)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
+from asyncio.subprocess import PIPE, STDOUT
 
 import pytest
+from tests.children import ended
 from tests.migrations.checks.conftest import ADD_WEIGHT, CREATE_STONE, DROP_STONE, Checked, database_on
 
 from sillar.testing.servers import ServerFleet
@@ -23,13 +24,12 @@ async def run_tests(project: Checked, url: str | None = None) -> tuple[int | Non
     if url is not None:
         text += f"import pytest\n\n@pytest.fixture\ndef throwaway_url():\n    return {url!r}\n"
     (project.folder / "test_migrations.py").write_text(text)
-    process = await asyncio.create_subprocess_exec(
+    status, printed, _ = await ended(
         sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "-q", "test_migrations.py",
-        cwd=project.folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=project.folder, stdout=PIPE, stderr=STDOUT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
     )  # fmt: skip
-    printed, _ = await asyncio.wait_for(process.communicate(), 120)
-    return process.returncode, printed.decode()
+    return status, printed.decode()
 
 
 async def test_a_sound_project_passes(sound: Checked) -> None:

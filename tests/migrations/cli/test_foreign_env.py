@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import py_compile
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from tests.children import ended as ended_program
 from tests.migrations.cli.conftest import Project
 from tests.migrations.running.foreign import stock
 
@@ -110,8 +110,7 @@ async def test_hooks_of_a_foreign_env(foreign: ForeignProject) -> None:
         "x.options = hooked REVISION_SCRIPT_FILENAME\n",
     )
     arguments = ("-m", "sillar.cli", "revision", "-m", "first", "--autogenerate", "--json")
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
-    printed, complained = await process.communicate()
+    _, printed, complained = await ended_program(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
     assert json.loads(printed)["results"][0]["file"] == "alembic/versions/0001_first.py"
     assert b"hooked /" in complained
     await foreign.well("upgrade")

@@ -168,7 +168,7 @@ async def test_cancelled_while_a_batch_is_written() -> None:
             ended.set()
 
     task = asyncio.create_task(read_behind(Endless(), Shelf("stone", ()), sink, batch_rows=1))
-    await begun.wait()
+    await asyncio.wait_for(begun.wait(), 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import ended
 from tests.migrations.copying.conftest import Open, count
 
 from sillar import DatabaseManager
@@ -28,13 +29,12 @@ PAIRS = [
 
 async def run_killed(source: Any, target: Any, kill_at: int, batch_rows: int = 40) -> tuple[int, str]:
     """Its exit status and what it printed."""
-    process = await asyncio.create_subprocess_exec(
+    status, output, errors = await ended(
         sys.executable, str(PROGRAM), source.url, target.url, str(kill_at), str(batch_rows),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=PIPE, stderr=PIPE,
     )  # fmt: skip
-    output, errors = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-    return process.returncode or 0, output.decode().splitlines()[-1] if output else ""
+    assert status in (0, -signal.SIGKILL), errors.decode()
+    return status, output.decode().splitlines()[-1] if output else ""
 
 
 async def tables_of(manager: DatabaseManager) -> list[str]:

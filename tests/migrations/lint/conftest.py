@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.databases import drop_database
 
 from sillar.config import load_config
 from sillar.migrations import MigrationManager
@@ -26,7 +27,7 @@ async def database_on(server: SQLServer) -> AsyncIterator[str]:
     try:
         yield server.superuser_url.rpartition("/")[0] + f"/{name}"
     finally:
-        await server.execute_as_superuser(f"DROP DATABASE {name}")
+        await drop_database(server, name)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo import AsyncMongoClient
 from pymongo.errors import WriteError
+from tests.children import left
 from tests.migrations.lint.conftest import Project, database_on
 
 from sillar.errors import MigrationFailedError
@@ -251,9 +252,10 @@ async def on_mysql(url: str, project: Project) -> None:
                     await connection.commit()
 
         serving = asyncio.create_task(serve())
-        await manager.apply_migrations()
-        done.set()
-        await serving
+        async with left(serving):
+            await manager.apply_migrations()
+            done.set()
+            await asyncio.wait_for(serving, 60)
         assert await ask(manager, "SELECT sum(age) FROM t2") == 465 + written
         after, _ = await facts_of(manager)
         check_second_table(after)

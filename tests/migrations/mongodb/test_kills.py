@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
+from tests.children import SECONDS_MAX, child
 from tests.migrations.mongodb.ground import Ground, NewGround
 
 from sillar.errors import DatabaseError, MigrationStateError
 from sillar.migrations.progress import Progress
+from sillar.testing.conformance import eventually
 from sillar.testing.servers import MongoDBServer
 from sillar.testing.servers.mongodb_gateway.stand_in_set import StandInReplicaSet
 
@@ -46,6 +51,15 @@ HIT = (3, 4, 5)
 LEASE_SECONDS = 0.3
 
 
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """PyMongo forgets to close a socket whose opening failed: it is collected here, and not in a later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 async def furnish(ground: Ground) -> None:
     ground.write("a1", TEN_STEPS)
     await ground.driver.old.create_index([("a", 1)])
@@ -71,33 +85,45 @@ async def check_done(ground: Ground) -> None:
 
 
 class Processes:
-    """Runs migrations in processes of their own."""
+    """Runs migrations in processes of their own: children of one, as long as it answers."""
 
-    def __init__(self, parent: asyncio.subprocess.Process) -> None:
-        self._parent = parent
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._parent: asyncio.subprocess.Process | None = None
 
     async def run(self, ground: Ground, place: str, way: str = "up", target: str = "head") -> bool:
         """Run the folder in a process of its own; whether it came to its end, and was not killed."""
         request = [ground.url, str(ground.folder), way, target, place, LEASE_SECONDS]
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._parent.stdin.write(json.dumps(request).encode() + b"\n")
-        code = int(await self._parent.stdout.readline())
+        try:
+            async with asyncio.timeout(SECONDS_MAX / 2):
+                code = await self._ask(json.dumps(request))
+        except BaseException:  # the answer would be taken for that to the next request
+            await self.close()
+            raise
         assert code in (0, -9)
         return code == 0
+
+    async def _ask(self, request: str) -> int:
+        if self._parent is None:
+            program = (sys.executable, "-m", "tests.migrations.mongodb.killed_run")
+            pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+            self._parent = await self._stack.enter_async_context(child(*program, **pipes))
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(request.encode() + b"\n")
+        return int(await self._parent.stdout.readline())
+
+    async def close(self) -> None:
+        """End what is there."""
+        self._parent = None
+        await self._stack.aclose()
 
 
 @pytest.fixture(scope="module")
 async def processes() -> AsyncIterator[Processes]:
-    parent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.migrations.mongodb.killed_run"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    yield Processes(parent)
-    assert parent.stdin is not None
-    parent.stdin.close()
-    await parent.wait()
+    found = Processes()
+    yield found
+    await found.close()
 
 
 PLACES = [f"{number} {moment}" for number in range(1, STEPS + 1) for moment in ("begun", "done", "noted")]
@@ -160,6 +186,7 @@ async def test_undone_before_the_step_without_a_reverse(each_ground: Ground, pro
     await check_done(ground)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_the_server_is_killed_in_a_step(new_ground: NewGround, every_point: bool) -> None:
     """It is killed when a step has begun, and comes back; the next run goes on, and is hit a step further."""
     async with MongoDBServer(own=True) as server:
@@ -169,6 +196,14 @@ async def test_the_server_is_killed_in_a_step(new_ground: NewGround, every_point
         }
         ground: Ground = await new_ground(server.url, is_shared=False, **impatient)
         await furnish(ground)
+
+        async def answers() -> bool:
+            try:
+                await ground.journal()
+            except DatabaseError:  # the driver has not found it yet
+                return False
+            return True
+
         hit = 0
         steps = range(1, STEPS + 1) if every_point else HIT
         for number in steps:
@@ -186,11 +221,13 @@ async def test_the_server_is_killed_in_a_step(new_ground: NewGround, every_point
             await asyncio.gather(*kills)
             if kills:
                 await server.start()
+                await eventually(answers, 60)
         await ground.runner(lease_seconds=LEASE_SECONDS).upgrade("head")
         await check_done(ground)
         assert hit >= len(steps) // 2  # a step may be through before the kill comes
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_another_primary_is_elected_in_a_step(two_members: StandInReplicaSet, new_ground: NewGround) -> None:
     """Commands are interrupted and transactions are aborted; the same run goes on with the new primary."""
     ground: Ground = await new_ground(two_members.url)

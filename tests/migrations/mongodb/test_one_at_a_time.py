@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from tests.children import SECONDS_MAX, appears, child, ended
 from tests.migrations.mongodb.ground import Ground
 
 from sillar import DatabaseManager
@@ -24,6 +26,7 @@ BODY = """
 async def upgrade(op: DocumentOperations) -> None:
     await op.insert_many("birds", [{"name": "Hornero"}])
 """
+PROGRAM = (sys.executable, "-m", "tests.migrations.mongodb.killed_run")
 MIGRATORS = 20
 ROUNDS = 50
 
@@ -53,12 +56,7 @@ async def test_migrators_in_processes_of_their_own(plain_ground: Ground) -> None
     requests = json.dumps([ground.url, str(ground.folder), "up", "head", "", 60.0]).encode() + b"\n"
 
     async def migrate() -> int:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.migrations.mongodb.killed_run"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await process.communicate(requests)
+        _, printed, _ = await ended(*PROGRAM, given=requests, stdin=PIPE, stdout=PIPE)
         return int(printed)
 
     assert await asyncio.gather(*(migrate() for _ in range(2))) == [0, 0]
@@ -71,10 +69,10 @@ def lease_of(ground: Ground, seconds: float = 2.0) -> MigratorLease:
 
 
 async def test_a_lease_is_renewed_and_another_one_waits_in_vain(each_ground: Ground) -> None:
-    first, second = lease_of(each_ground), lease_of(each_ground)
+    first, second = lease_of(each_ground, 4.0), lease_of(each_ground, 4.0)
     async with first.held(20.0):
-        with pytest.raises(MigrationLockError, match=r"another migrator \(.*\) is at work .* migrator_timeout=2\.5 s"):
-            async with second.held(2.5):
+        with pytest.raises(MigrationLockError, match=r"another migrator \(.*\) is at work .* migrator_timeout=4\.5 s"):
+            async with second.held(4.5):
                 raise AssertionError("two at once")
         await first.check()
     async with second.held(20.0):
@@ -150,22 +148,15 @@ async def test_a_process_that_was_frozen_in_a_step_sends_nothing_more(ground: Gr
         """,
     )
     await ground.documents("birds").insert_one({"name": "old"})
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.migrations.mongodb.killed_run"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
     request = json.dumps([ground.url, str(ground.folder), "up", "head", "1 frozen", 0.3]).encode() + b"\n"
-    ended = asyncio.get_running_loop().create_task(process.communicate(request))
-    frozen = ground.folder / "frozen"
-    while not frozen.exists():
-        assert not ended.done(), ended.result()
-        await asyncio.sleep(0.02)
-    applied = await ground.runner(lease_seconds=20.0).upgrade("head")
-    assert [each.version for each in applied] == ["a1"]
-    os.kill(int(frozen.read_text()), signal.SIGCONT)
-    printed, complained = await ended
+    async with child(*PROGRAM, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        end = asyncio.create_task(process.communicate(request))
+        frozen = ground.folder / "frozen"
+        await appears(frozen, end)
+        applied = await ground.runner(lease_seconds=20.0).upgrade("head")
+        assert [each.version for each in applied] == ["a1"]
+        os.kill(int(frozen.read_text()), signal.SIGCONT)
+        printed, complained = await asyncio.wait_for(end, SECONDS_MAX)
     assert int(printed) == 1
     assert "MigrationLockError: this migrator has lost its lease of 0.3 s" in complained.decode()
     assert await ground.documents("birds").find({}, projection={"_id": 0}) == [{"name": "new"}]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from tests.children import ended
 from tests.migrations.running.project import Place, Project
 
 
@@ -43,14 +44,9 @@ class ForeignProject(Project):
 
 async def stock(root: Path, *arguments: str) -> str:
     """Run stock ``alembic`` in a folder; what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "alembic", *arguments),
-        cwd=root,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
+    command = (sys.executable, "-m", "alembic", *arguments)
+    status, output, _ = await ended(*command, cwd=root, stdout=PIPE, stderr=STDOUT)
+    assert status == 0, output.decode()
     return output.decode()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
+from tests.databases import drop_database
 
 from sillar import DatabaseConfig, DatabaseManager, load_config
 from sillar.integrations.sqlalchemy import SQLAlchemyIntegration
@@ -106,8 +107,7 @@ async def place_on(name: str, server: Server | None, folder: Path) -> AsyncItera
     try:
         yield Place(name, settings_of(server, database), server)
     finally:
-        force = " WITH (FORCE)" if isinstance(server, PostgreSQLServer) else ""
-        await server.execute_as_superuser(f"DROP DATABASE IF EXISTS {database}{force}")
+        await drop_database(server, database)
 
 
 @asynccontextmanager

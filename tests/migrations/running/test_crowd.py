@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
+from tests.children import child
 from tests.migrations.running.project import Place, Project
 
 PROCESSES, EACH = 4, 5
+ANSWER_SECONDS = 120.0
 ROUNDS = {"postgresql": 50, "mariadb": 10, "mysql": 10, "sqlite": 20}
 
 
@@ -31,22 +34,16 @@ async def test_one_of_twenty_applies(place: Place, project: Project, every_point
     rounds = max(ROUNDS.values()) if every_point else ROUNDS[place.name]
     versions = write(project, place, rounds)
     await project.manager(place).apply_migrations("r000")
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.migrations.running.crowd_run"),
-            *(place.name, json.dumps(place.settings), str(project.folder), str(EACH)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        for _ in range(PROCESSES)
-    ]
+    program = (sys.executable, "-m", "tests.migrations.running.crowd_run")
+    arguments = (place.name, json.dumps(place.settings), str(project.folder), str(EACH))
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
 
     async def answer(process: asyncio.subprocess.Process) -> bytes:
         assert process.stdout is not None
-        return await process.stdout.readline()
+        return await asyncio.wait_for(process.stdout.readline(), ANSWER_SECONDS)
 
-    try:
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(child(*program, *arguments, **pipes)) for _ in range(PROCESSES)]
         assert await asyncio.gather(*map(answer, processes)) == [b"ready\n"] * PROCESSES
         for version in versions:
             for process in processes:
@@ -55,10 +52,6 @@ async def test_one_of_twenty_applies(place: Place, project: Project, every_point
             found = [each for line in await asyncio.gather(*map(answer, processes)) for each in json.loads(line)]
             assert len(found) == PROCESSES * EACH
             assert sorted(found) == [[]] * (len(found) - 1) + [[version]]
-    finally:
-        for process in processes:
-            process.kill()
-            await process.wait()
     assert await place.execute("SELECT n FROM crowd ORDER BY n") == [(number,) for number in range(1, rounds + 1)]
     log = await project.manager(place).history()
     assert [each.version for each in log] == ["r000", *versions]

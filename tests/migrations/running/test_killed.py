@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
+from tests.children import ended
 from tests.migrations.running.project import Place
 
 _EVERY = 3
@@ -18,13 +19,12 @@ _EVERY = 3
 async def test_a_killed_migrator_is_followed_by_one_that_goes_on(
     place: Place, tmp_path: Path, every_point: bool
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
+    status, output, _ = await ended(
         *(sys.executable, "-m", "tests.migrations.running.killed_run"),
         *(place.name, json.dumps(place.settings), str(tmp_path), str(1 if every_point else _EVERY)),
-        stdout=asyncio.subprocess.PIPE,
+        stdout=PIPE,
     )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
+    assert status == 0
     result = json.loads(output.splitlines()[-1])
     assert result["wrong"] == []
     assert result["kills"] >= 10

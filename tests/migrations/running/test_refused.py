@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import appears, left
 from tests.migrations.running.foreign import ForeignProject, url_of
 from tests.migrations.running.project import Place, Project
 
@@ -196,11 +197,11 @@ async def test_whoever_leaves_takes_the_migration_along(place: Place, stock: boo
     project.revision("b2", body)
     await project.manager(place).apply_migrations("a1")
     task = asyncio.create_task(project.manager(place).apply_migrations())
-    while not flag.exists():
-        await asyncio.sleep(0.005)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with left(task):
+        await appears(flag, task)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     gone.touch()
     assert await place.execute("SELECT count(*) FROM t") == [(0,)]
     manager = project.manager(place, migrator_timeout=5)
