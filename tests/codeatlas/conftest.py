@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from tests.databases import drop_database
 
 from codeatlas.schema import METADATA
 from codeatlas.store import AtlasStore
@@ -78,12 +79,12 @@ async def empty_database(engine: str, fleet: ServerFleet, folder: Path) -> Async
     if isinstance(server, PostgreSQLServer):
         await server.execute_as_superuser(f"CREATE DATABASE {name} OWNER {server.user}")
         yield _with_database(server.url, name)
-        await server.execute_as_superuser(f"DROP DATABASE {name} WITH (FORCE)")
+        await drop_database(server, name)
     elif isinstance(server, MySQLServer | MariaDBServer):
         await server.execute_as_superuser(f"CREATE DATABASE {name}")
         await server.execute_as_superuser(f"GRANT ALL ON {name}.* TO '{server.user}'@'%'")
         yield _with_database(server.url, name)
-        await server.execute_as_superuser(f"DROP DATABASE {name}")
+        await drop_database(server, name)
     else:
         assert isinstance(server, MongoDBServer)
         url = _with_database(server.url, name)
