@@ -8,11 +8,15 @@ import pytest
 
 from sillar import Capability, DatabaseManager, DatabaseSession, deadline
 from sillar.errors import StatementTimeoutError
-from sillar.testing.conformance.cases import Cases, MakeTable, eventually
+from sillar.testing.conformance.cases import (
+    LOOKING_SECONDS,
+    PROMISED_SECONDS,
+    Cases,
+    MakeTable,
+    begun,
+    eventually,
+)
 from sillar.testing.conformance.subject import ConformanceSubject
-
-PROMISED_SECONDS = 1.0
-_LOOKING_SECONDS = 2.0  # the machine may be loaded
 
 
 class CancellationCases(Cases[ConformanceSubject]):
@@ -29,23 +33,12 @@ class CancellationCases(Cases[ConformanceSubject]):
             async def nobody() -> bool:
                 return await subject.running() == 0
 
-            await eventually(nobody, PROMISED_SECONDS + _LOOKING_SECONDS)
+            await eventually(nobody, PROMISED_SECONDS + LOOKING_SECONDS)
         before = await subject.count(session, table)
-        async with asyncio.timeout(PROMISED_SECONDS + _LOOKING_SECONDS):
+        async with asyncio.timeout(PROMISED_SECONDS + LOOKING_SECONDS):
             await session.execute(*subject.insert(table, before + 1))
         assert await subject.count(session, table) == before + 1
         assert manager.pools["default"].stats().leased == 0
-
-    async def begun(self, subject: ConformanceSubject, session: DatabaseSession) -> None:
-        """Return once the server runs the statement."""
-        if not session.capabilities.has(Capability.SERVER_SESSIONS):
-            await asyncio.sleep(0.3)
-            return
-
-        async def somebody() -> bool:
-            return await subject.running() > 0
-
-        await eventually(somebody, 10)
 
     async def test_a_cancelled_statement_is_stopped(
         self, subject: ConformanceSubject, manager: DatabaseManager, session: DatabaseSession, table: MakeTable
@@ -54,7 +47,7 @@ class CancellationCases(Cases[ConformanceSubject]):
         await subject.prepare(session)
         opened = manager.pools["default"].stats().opened_total
         task = asyncio.create_task(manager.session().execute(*subject.long))
-        await self.begun(subject, session)
+        await begun(subject, session)
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -74,7 +67,7 @@ class CancellationCases(Cases[ConformanceSubject]):
                 await transaction.execute(*subject.long)
 
         task = asyncio.create_task(work())
-        await self.begun(subject, session)
+        await begun(subject, session)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -93,7 +86,7 @@ class CancellationCases(Cases[ConformanceSubject]):
                     pass
 
         task = asyncio.create_task(read())
-        await self.begun(subject, session)
+        await begun(subject, session)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -132,7 +125,7 @@ class CancellationCases(Cases[ConformanceSubject]):
         name = await table()
         await subject.prepare(session)
         tasks = [asyncio.create_task(manager.session().execute(*subject.long)) for _ in range(30)]
-        await self.begun(subject, session)
+        await begun(subject, session)
         for task in tasks:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -18,6 +18,10 @@ SubjectT = TypeVar("SubjectT", bound=ConformanceSubject)
 OpenManager = Callable[..., Awaitable[DatabaseManager]]
 MakeTable = Callable[..., Awaitable[str]]
 
+PROMISED_SECONDS = 1.0
+"""Within a second of a cancel or a timeout, the statement is stopped and its connection is back."""
+LOOKING_SECONDS = 2.0
+"""What is added where the machine may be loaded."""
 _ONE_LOOK_SECONDS = 60.0
 
 _numbers = itertools.count(1)
@@ -42,6 +46,24 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
             message = f"it does not hold after {seconds} s"
             raise TimeoutError(message)
         await asyncio.sleep(0.01)
+
+
+async def begun(subject: ConformanceSubject, session: DatabaseSession, *, marks_long: bool = True) -> None:
+    """Return once the server runs the subject's long statement; where it cannot be asked, after a moment.
+
+    Args:
+        subject: the engine.
+        session: any on it.
+        marks_long: the statement has the subject's marker in its text.
+    """
+    if not marks_long or not session.capabilities.has(Capability.SERVER_SESSIONS):
+        await asyncio.sleep(0.3)
+        return
+
+    async def somebody() -> bool:
+        return await subject.running() > 0
+
+    await eventually(somebody, 30)
 
 
 class Cases(Generic[SubjectT]):

@@ -175,7 +175,7 @@ class ErrorCases(SQLCases):
         with pytest.raises(StatementTimeoutError) as caught:
             await session.execute(*subject.long, timeout_seconds=0.2)
         assert isinstance(caught.value, TimeoutError)
-        limited = {**subject.settings, "connection_options": {"statement_timeout": 0.2}}
+        limited = {**subject.settings, "connection_options": {"statement_timeout": 1.0}}
         other = (await open_manager(settings=limited)).session()
         with pytest.raises(StatementTimeoutError):
             await other.execute(*subject.long)

@@ -21,7 +21,7 @@ from sillar.errors import (
     UnavailableError,
     UnknownDatabaseError,
 )
-from sillar.testing.conformance.cases import Cases, MakeTable, OpenManager, eventually
+from sillar.testing.conformance.cases import Cases, MakeTable, OpenManager, begun, eventually
 from sillar.testing.conformance.subject import ConformanceSubject, Settings
 from sillar.testing.faults import Direction, FaultProxy
 from sillar.testing.servers import ServerCertificate
@@ -66,7 +66,7 @@ class FaultCases(Cases[ConformanceSubject]):
                 await transaction.execute(*subject.long)
 
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.5)
+        await begun(subject, session)
         assert not task.done()
         proxy.reset()
         with pytest.raises((ConnectionLostError, TransientStatementError)) as caught:
@@ -187,13 +187,17 @@ class FaultCases(Cases[ConformanceSubject]):
             await self._refused(subject, {**settings, "ssl_config": trusted}, CertificateError)
 
     async def test_an_exhausted_pool_says_so_in_time(
-        self, subject: ConformanceSubject, open_manager: OpenManager
+        self, subject: ConformanceSubject, open_manager: OpenManager, session: DatabaseSession
     ) -> None:
-        manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 0.3})
-        await subject.prepare(manager.session())
+        await subject.prepare(session)
+        manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 1.0})
         task = asyncio.create_task(manager.session().execute(*subject.long))
-        await asyncio.sleep(0.2)
+
+        async def taken() -> bool:
+            return manager.pools["default"].stats().leased == 1
+
         try:
+            await eventually(taken, 30)
             with pytest.raises(PoolTimeoutError, match="max_connections"):
                 await manager.session().fetch_one(*subject.one)
         finally:

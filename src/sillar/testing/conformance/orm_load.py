@@ -7,13 +7,12 @@ import asyncio
 import pytest
 
 from sillar import Capability, DatabaseManager
-from sillar.testing.conformance.cases import eventually
+from sillar.testing.conformance.cases import LOOKING_SECONDS, PROMISED_SECONDS, begun, eventually
 from sillar.testing.conformance.orm import ORMCases
 from sillar.testing.conformance.orm_records import AUTHORS, ORMAuthor
 from sillar.testing.conformance.orm_subject import ORMSubject, first_of, nothing_leased
 from sillar.testing.conformance.orm_transactions import LeftError, committed
 
-PROMISED_SECONDS = 1.0
 _STREAMED = 400
 _TASKS = 20
 
@@ -112,14 +111,7 @@ class ORMLoadCases(ORMCases):
 
     async def begun(self, subject: ORMSubject, manager: DatabaseManager) -> None:
         """Return once the server runs the long statement."""
-        if not manager.session().capabilities.has(Capability.SERVER_SESSIONS) or not subject.marks_long:
-            await asyncio.sleep(0.3)
-            return
-
-        async def somebody() -> bool:
-            return await subject.engine.subject.running() > 0
-
-        await eventually(somebody, 10)
+        await begun(subject.engine.subject, manager.session(), marks_long=subject.marks_long)
 
     async def stopped(self, subject: ORMSubject, manager: DatabaseManager) -> None:
         """Return once the statement is stopped and its connection serves again; a second is what is promised."""
@@ -128,8 +120,8 @@ class ORMLoadCases(ORMCases):
             async def nobody() -> bool:
                 return await subject.engine.subject.running() == 0
 
-            await eventually(nobody, PROMISED_SECONDS)
-        async with asyncio.timeout(PROMISED_SECONDS):
+            await eventually(nobody, PROMISED_SECONDS + LOOKING_SECONDS)
+        async with asyncio.timeout(PROMISED_SECONDS + LOOKING_SECONDS):
             await subject.add_author(ORMAuthor(2, "the next"))
         assert await subject.author_names() == ["the next"]
         await nothing_leased(manager)

@@ -68,7 +68,7 @@ class TransactionCases(Cases[ConformanceSubject]):
                 await asyncio.sleep(60)
 
         task = asyncio.create_task(work())
-        await inserted.wait()
+        await asyncio.wait_for(inserted.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -152,7 +152,7 @@ class TransactionCases(Cases[ConformanceSubject]):
 
         async def intrude() -> bool:
             try:
-                with deadline(0.5):
+                with deadline(2.0 if level is Isolation.SERIALIZABLE else 20.0):
                     await other.execute(*subject.insert(name, 1))
             except (DatabaseError, TimeoutError):
                 return False  # kept out by a lock, which isolates just as well
