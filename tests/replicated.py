@@ -50,7 +50,9 @@ async def replicate(primary: PostgreSQLServer) -> Replicated:
     replicas = (await primary.add_replica(), await primary.add_replica())
     await primary.execute_as_superuser("create table note (id int primary key, text text)", database="sillar")
     await primary.execute_as_superuser("grant all on note to public", database="sillar")
-    return Replicated(primary, replicas)
+    replicated = Replicated(primary, replicas)
+    await replicated.caught_up()
+    return replicated
 
 
 class ReplicatedFleet:

@@ -30,8 +30,14 @@ async def ask(connection: aiomysql.Connection, statement: str) -> Any:
 
 
 async def becomes(server: MySQLServer, count: int) -> None:
+    async def counted() -> Any:
+        try:
+            return await server.execute_as_superuser(COUNT, database=server.database)
+        except pymysql.err.ProgrammingError as error:  # the table is not there yet, either
+            return error
+
     async with asyncio.timeout(20):
-        while await server.execute_as_superuser(COUNT, database=server.database) != [(count,)]:
+        while await counted() != [(count,)]:
             await asyncio.sleep(0.02)
 
 

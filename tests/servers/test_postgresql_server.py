@@ -113,8 +113,8 @@ async def test_replica_follows_and_is_promoted() -> None:
                 await asyncio.sleep(0.02)
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await fetch(first, "insert into stone values (3)")
-        states = await primary.execute_as_superuser("select state from pg_stat_replication")
-        assert states == [("streaming",), ("streaming",)]
+        states = "select string_agg(state, ' ') from pg_stat_replication"
+        await primary._await_answer(states, "streaming streaming", "both stream")
         await primary.kill()
         await first.promote()
         assert await fetch(first, "insert into stone values (3) returning id") == [(3,)]

@@ -31,7 +31,7 @@ RUN = textwrap.dedent(
         if "forked" in sys.argv and os.fork() == 0:
             # A child that inherits all descriptors and outlives the run.
             import time
-            time.sleep(30)
+            time.sleep(120)
             os._exit(0)
         for server in servers:
             print(server.pid, server.log.parent, flush=True)
@@ -68,12 +68,12 @@ def test_servers_end_with_an_interrupted_run(number: signal.Signals, how: str) -
         assert len(processes) > 5
         assert all(folder.is_dir() for folder in folders)
         os.kill(run.pid, number)
-        run.wait(10)
-        _, alive = psutil.wait_procs(processes, timeout=10)
+        run.wait(30)
+        _, alive = psutil.wait_procs(processes, timeout=30)
         if how == "forked":
             os.killpg(run.pid, signal.SIGKILL)
     assert not alive
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(folder.exists() for folder in folders) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(folder.exists() for folder in folders)
@@ -92,7 +92,7 @@ async def test_servers_end_with_their_supervisor() -> None:
     assert supervisor.cmdline()[-1].endswith("supervisor.py")
     assert supervisor.pid != os.getpid()
     supervisor.kill()
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
     with pytest.warns(UserWarning, match="ended by itself"):
         await server.close()

@@ -162,9 +162,8 @@ class GaleraCluster(ServerCluster[GaleraNode]):
         wanted = sorted([f"WSREP_CLUSTER_SIZE {len(running)}", "WSREP_READY ON", "WSREP_LOCAL_STATE_COMMENT Synced"])
         deadline = time.monotonic() + timeout_seconds
         while True:
-            answers = await asyncio.gather(
-                *(node.execute_as_superuser(question) for node in running), return_exceptions=True
-            )
+            asked = [asyncio.wait_for(node.execute_as_superuser(question), 10) for node in running]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
             if all(
                 not isinstance(rows, BaseException) and sorted(row[0] for row in rows) == wanted for rows in answers
             ):

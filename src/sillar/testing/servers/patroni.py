@@ -325,7 +325,7 @@ class PatroniCluster(ServerCluster[PatroniNode]):
 
     async def _synchronous_names(self, leader: PatroniNode) -> list[str]:
         """The replica that may be promoted, as etcd has it: PostgreSQL knows a moment earlier."""
-        _, cluster = await leader.ask("/cluster")
+        _, cluster = await leader.ask("/cluster", timeout_seconds=10)
         return [member["name"] for member in cluster["members"] if member["role"] == "sync_standby"]
 
     async def _led_timeline(self, node: PatroniNode) -> int:

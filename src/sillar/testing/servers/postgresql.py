@@ -225,7 +225,7 @@ class PostgreSQLServer(SQLServer):
         [(timeline,)] = await primary.execute_as_superuser(question)
         streams = "select received_tli from pg_stat_wal_receiver where status = 'streaming'"
         try:
-            await self._await_answer(streams, timeline, f"it follows {primary!r}", timeout_seconds=5)
+            await self._await_answer(streams, timeline, f"it follows {primary!r}", timeout_seconds=10)
         except ServerStartError:
             # Its log forked from the new primary's before the end of what it has.
             return False
