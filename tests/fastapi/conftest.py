@@ -29,7 +29,7 @@ async def postgresql_quarry(postgresql: PostgreSQLServer) -> AsyncIterator[Quarr
     config = load_config(
         url=postgresql.url,
         environment={},
-        overrides={"connection_pools": {"min_connections": 0, "max_connections": 2, "connection_timeout": 0.3}},
+        overrides={"connection_pools": {"min_connections": 0, "max_connections": 2, "connection_timeout": 2.0}},
     )
     async with DatabaseManager(config) as manager:
         await create_tables(manager, "postgresql")

@@ -81,11 +81,12 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     server = QuietServer(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=5))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started:
-            if task.done():
-                await task
-                raise RuntimeError("uvicorn ended while it was starting")
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not server.started:
+                if task.done():
+                    await task
+                    raise RuntimeError("uvicorn ended while it was starting")
+                await asyncio.sleep(0.01)
         yield f"http://{HOST}:{reservation.port}"
     finally:
         server.should_exit = True

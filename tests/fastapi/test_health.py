@@ -80,7 +80,7 @@ async def test_a_busy_pool_is_ready_without_a_wait(postgresql_quarry: Quarry) ->
         try:
             started = time.monotonic()
             ready = await client.get("/health/ready")
-            assert time.monotonic() - started < 0.25, "connection_timeout is 0.3 s"
+            assert time.monotonic() - started < 1.5, "connection_timeout is 2 s"
             assert ready.status_code == 200
         finally:
             for lease in leases:
@@ -98,10 +98,11 @@ async def test_a_storm_of_probes_is_one_check(quarry: Quarry, monkeypatch: pytes
         return await real()
 
     monkeypatch.setattr(source, "health_check", counted)
+    began = time.monotonic()
     async with client_of(health_of(quarry.manager)) as client:
         answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(100)))
     assert {each.status_code for each in answers} == {200}
-    assert checks <= 2
+    assert checks <= 2 + int(time.monotonic() - began)  # an answer is good for a second
 
 
 async def test_a_server_that_is_gone_or_silent(tmp_path: Path) -> None:

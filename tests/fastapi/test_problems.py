@@ -171,10 +171,13 @@ async def test_an_exhausted_pool_is_a_503(postgresql_quarry: Quarry) -> None:
 
     async with client_of(app) as client:
         held = [asyncio.create_task(client.get("/hold")) for _ in range(2)]
-        await holding.acquire()
-        await holding.acquire()
-        refused = await client.get("/hold")
-        release.set()
+        try:
+            async with asyncio.timeout(20):
+                await holding.acquire()
+                await holding.acquire()
+            refused = await client.get("/hold")
+        finally:
+            release.set()
         assert [(await each).status_code for each in held] == [200, 200]
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:sillar:problem:overloaded")
     assert refused.headers["retry-after"] == "1"

@@ -49,6 +49,7 @@ async def test_writes_go_on_when_the_primary_changes(
                 assert await documents.count({"_id": number}) == 1  # what was written is read, wherever
             except DatabaseError as error:
                 failed.append(error)
+                await asyncio.sleep(0.01)
 
     async def transfer(worker: int) -> None:
         session = manager.session()
@@ -69,17 +70,20 @@ async def test_writes_go_on_when_the_primary_changes(
     await manager.session().documents(name).delete_one({"_id": 0})
     tasks = [asyncio.create_task(each) for each in (write(1), write(2), transfer(1), transfer(2))]
     recovered = []
-    for number in (SECONDARY, PRIMARY):
-        await asyncio.sleep(0.4)
-        await replica_set.step_down()
-        await asyncio.sleep(0.2)  # nobody is elected yet
-        await replica_set.set_primary(number)
-        began, before = monotonic(), len(acknowledged)
-        async with asyncio.timeout(15):
-            while len(acknowledged) < before + 2:
-                await asyncio.sleep(0.01)
-        recovered.append(monotonic() - began)
-    stop.set()
+    try:
+        for number in (SECONDARY, PRIMARY):
+            await asyncio.sleep(0.4)
+            await replica_set.step_down()
+            await asyncio.sleep(0.2)  # nobody is elected yet
+            await replica_set.set_primary(number)
+            began, before = monotonic(), len(acknowledged)
+            async with asyncio.timeout(15):
+                while len(acknowledged) < before + 2:
+                    await asyncio.sleep(0.01)
+            recovered.append(monotonic() - began)
+    finally:
+        stop.set()
+        await asyncio.wait(tasks, timeout=60)
     await asyncio.gather(*tasks)
     assert failed == []
     assert max(recovered) < 5

@@ -109,6 +109,25 @@ def _note_reports(node: Node, reported: list[DatabaseError]) -> None:
     node.pool.on_error = on_error
 
 
+@asynccontextmanager
+async def paused(*replicas: Any) -> AsyncIterator[None]:
+    """They show nothing new; afterwards they do again, whatever happened: others share them."""
+    try:
+        for replica in replicas:
+            await replica.pause_replay()
+        yield
+    finally:
+        for replica in replicas:
+            await replica.resume_replay()
+
+
+async def a_primary(site: Site, *, other_than: Any = None) -> None:
+    """Wait until the manager has one."""
+    async with asyncio.timeout(30):
+        while site.pool.topology.primary in (None, other_than and site.node(other_than)):
+            await asyncio.sleep(0.05)
+
+
 async def with_replicas(server: Any, replicas: int) -> tuple[Any, ...]:
     """A server that has just started, and its replicas, with the table."""
     made = [await server.add_replica() for _ in range(replicas)]

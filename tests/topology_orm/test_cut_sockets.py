@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, text
 from sillar.errors import ConnectionLostError
 from sillar.testing.faults import FaultProxy
 
-from .conftest import Site, opened
+from .conftest import Site, a_primary, opened
 from .models import Note
 
 
@@ -29,7 +29,7 @@ async def reset_at_once(proxy: FaultProxy) -> None:
 
 async def test_a_socket_that_breaks_under_a_statement(any_site: Site) -> None:
     primary, number = any_site.primary, any_site.new_id()
-    sleeps = "select pg_sleep(1)" if primary.scheme == "postgresql" else "select sleep(1)"
+    sleeps = "select pg_sleep(5)" if primary.scheme == "postgresql" else "select sleep(5)"
     async with FaultProxy(primary.host, primary.port) as proxy:
         async with opened(behind(primary, proxy), *any_site.replicas) as site:
             session = await site.sql.create_session()
@@ -45,8 +45,7 @@ async def test_a_socket_that_breaks_under_a_statement(any_site: Site) -> None:
             assert [type(error) for error in site.reported] == [ConnectionLostError]
             await session.rollback()
             await proxy.heal()
-            while site.pool.topology.primary is None:
-                await asyncio.sleep(0.05)
+            await a_primary(site)
             assert await session.scalar(select(func.count()).where(Note.id == number)) == 0
             await session.close()
             assert site.pool.stats().leased == 0

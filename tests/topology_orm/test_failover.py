@@ -14,7 +14,7 @@ from sillar import Consistency, consistency_context
 from sillar.errors import ConnectionLostError, DatabaseError, NoPrimaryError, ReadOnlyError, UnavailableError
 from sillar.testing.servers import MariaDBServer, PostgreSQLServer
 
-from .conftest import Site, opened, with_replicas
+from .conftest import Site, a_primary, opened, with_replicas
 from .models import Memo, Note
 
 
@@ -47,6 +47,7 @@ async def test_the_primary_dies_in_the_middle_of_transactions(make: Any) -> None
 
 async def dies_in_the_middle(site: Site) -> None:
     [replica] = site.replicas
+    await site.caught_up()  # it has the table
     first, second, third = (site.new_id() for _ in range(3))
     session = await site.sql.create_session()
     session.add(Note(id=first, text="lost"))
@@ -90,14 +91,14 @@ async def test_a_primary_that_was_overtaken_takes_no_write_on_connections_that_w
 
 async def is_overtaken(site: Site) -> None:
     [replica] = site.replicas
+    await site.caught_up()  # it has the table
     first, second, third = (site.new_id() for _ in range(3))
     async with site.sql.engine.connect() as kept:
         await kept.execute(insert(Note).values(id=first, text="before"))
         await kept.commit()
         old = (await kept.get_raw_connection()).dbapi_connection.record.record_info["physical"]
         await replica.promote()
-        while site.pool.topology.primary is not site.node(replica):
-            await asyncio.sleep(0.05)
+        await a_primary(site, other_than=site.primary)
         with pytest.raises(ConnectionLostError):
             async with site.sql.errors():
                 await kept.execute(insert(Note).values(id=second, text="to the old one"))
@@ -118,8 +119,8 @@ async def test_a_demoted_primary_is_not_written_to_again(site: Site) -> None:
     async with site.sql.engine.connect() as kept:
         await kept.execute(insert(Note).values(id=number, text="before"))
         await kept.commit()
-        await site.primary.set_read_only()
         try:
+            await site.primary.set_read_only()
             with pytest.raises(ReadOnlyError):
                 async with site.sql.errors():
                     await kept.execute(insert(Note).values(id=site.new_id(), text="refused"))

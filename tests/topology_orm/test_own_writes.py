@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from sillar import Consistency, causal_context
 from sillar.errors import NoNodeError
 
-from .conftest import Site, opened
+from .conftest import Site, opened, paused
 from .models import Memo, Note
 
 COUNT = select(func.count()).select_from(Note)
@@ -20,11 +20,8 @@ COUNT = select(func.count()).select_from(Note)
 @pytest.fixture
 async def lagging(site: Site) -> AsyncIterator[Site]:
     """Neither replica shows anything new."""
-    for replica in site.replicas:
-        await replica.pause_replay()
-    yield site
-    for replica in site.replicas:
-        await replica.resume_replay()
+    async with paused(*site.replicas):
+        yield site
     await site.caught_up()
 
 
@@ -109,6 +106,7 @@ async def test_every_read_sees_what_was_written_before_it(lagging: Site, write: 
 async def pairs(site: Site, tasks: int, each: int) -> int:
     """Write-then-read pairs of every kind in concurrent tasks while replays pause and go on; how many were stale."""
     stale = 0
+    going = True
 
     async def work(seed: int) -> None:
         nonlocal stale
@@ -118,11 +116,10 @@ async def pairs(site: Site, tasks: int, each: int) -> int:
             stale += await READERS[(seed + turn // 3) % len(READERS)](site, number) is None
 
     async def pause() -> None:
-        while True:
+        while going:
             for replica in site.replicas:
-                await replica.pause_replay()
-                await asyncio.sleep(0.1)
-                await replica.resume_replay()
+                async with paused(replica):
+                    await asyncio.sleep(0.1)
 
     pausing = asyncio.create_task(pause())
     try:
@@ -130,10 +127,8 @@ async def pairs(site: Site, tasks: int, each: int) -> int:
             for seed in range(tasks):
                 group.create_task(work(seed))
     finally:
-        pausing.cancel()
-        await asyncio.wait((pausing,))
-        for replica in site.replicas:
-            await replica.resume_replay()
+        going = False  # not cancelled: a pause that is under way would come after what ends it
+        await pausing
     return stale
 
 
@@ -189,26 +184,34 @@ async def test_sessions_that_only_read_leave_no_mark(site: Site) -> None:
 
 async def test_a_read_only_session_that_is_kept_sees_what_its_task_writes_meanwhile(any_site: Site) -> None:
     site, number = any_site, any_site.new_id()
-    for replica in site.replicas:
-        await replica.pause_replay()
-    try:
+    async with paused(*site.replicas):
         async with await site.sql.create_session(read_only=True) as session:
             before = await session.scalar(COUNT)
             await write_by_model(site, number)
             assert await session.scalar(COUNT) == before + 1
             assert await session.scalar(select(Note.text).where(Note.id == number)) == "model"
-    finally:
-        for replica in site.replicas:
-            await replica.resume_replay()
     await site.caught_up()
+
+
+async def known_to_be_recent(site: Site, seconds: float) -> None:
+    """Wait until the manager knows that no replica is behind by more than that."""
+    topology = site.pool.topology
+    assert topology.position is not None
+    async with asyncio.timeout(20):
+        while True:
+            behind = [topology.position.seconds_behind(node.position) for node in topology.readers]
+            if all(each is not None and each <= seconds for each in behind):
+                return
+            for node in topology:
+                node.poll.request()
+            await asyncio.sleep(0.02)
 
 
 async def test_each_consistency_decides_whether_a_kept_session_stays_where_it_is(lagging: Site) -> None:
     async def first_and_second(consistency: Consistency | None, *, bound: float | None = None) -> tuple[int, int]:
         wanted = Consistency.bounded(bound) if bound else consistency
-        for node in lagging.pool.topology:
-            node.poll.request()
-        await asyncio.sleep(0.1)
+        if bound:
+            await known_to_be_recent(lagging, bound / 2)
         async with await lagging.sql.create_session(read_only=True, consistency=wanted) as session:
             first = await session.scalar(COUNT)
             await write_directly(lagging, lagging.new_id())
@@ -230,13 +233,11 @@ async def test_a_kept_session_with_settings_of_its_own_waits_for_its_node(site: 
         async with small.sql.read_only_engine.connect() as connection:
             await connection.scalar(COUNT)
             (await connection.get_raw_connection()).driver_connection  # noqa: B018 - from here on it has settings
-            await replica.pause_replay()
-            try:
+            async with paused(replica):
                 await write_directly(small, number)
                 with pytest.raises(NoNodeError, match="stays on"):
                     await connection.scalar(COUNT)
-            finally:
-                await replica.resume_replay()
+            await site.caught_up()
             assert await connection.scalar(select(Note.text).where(Note.id == number)) == "direct"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +18,7 @@ from sillar.errors import (
 )
 from sillar.testing.faults import Direction, FaultProxy
 
-from .conftest import Site, opened
+from .conftest import Site, a_primary, opened
 from .models import Memo, Note
 
 
@@ -128,8 +127,7 @@ async def test_a_commit_whose_reply_is_lost_is_unknown(any_site: Site) -> None:
             assert not caught.value.safe_to_retry
             assert [type(error) for error in site.reported] == [CommitUnknownError]
             await proxy.heal()
-            while site.pool.topology.primary is None:
-                await asyncio.sleep(0.05)
+            await a_primary(site)
             async with await site.sql.create_session(read_only=True) as session:  # it was applied, and is seen at once
                 assert await session.scalar(select(Note.text).where(Note.id == number)) == "unknown"
 
