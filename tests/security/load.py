@@ -69,4 +69,4 @@ async def under_load(
         await load.more(len(tasks))
     finally:
         load.stop()
-        await asyncio.gather(*tasks)
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)

@@ -185,7 +185,7 @@ async def test_a_source_that_hangs_is_bridged_like_one_that_is_down(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sillar.security.current._PATIENCE_SECONDS", 0.02)
-    monkeypatch.setattr("sillar.security.current._ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("sillar.security.current._ANSWER_SECONDS", 2.0)
     source = ScriptedSource()
     async with DatabaseCredentialManager(source, refresh_seconds=0, grace_seconds=3600, clock=clock) as manager:
         assert password(await manager.get_credentials("main")) == "one"
@@ -194,7 +194,7 @@ async def test_a_source_that_hangs_is_bridged_like_one_that_is_down(
             assert [password(await manager.get_credentials("main")) for _ in range(3)] == ["one"] * 3
             assert source.reads == 2  # one asking for all of them
             clock.now += 3601
-            with pytest.raises(ConnectError, match=r"it did not answer within 0\.3 s"):
+            with pytest.raises(ConnectError, match="it did not answer within 2 s"):
                 await manager.get_credentials("main")
 
 
@@ -280,7 +280,7 @@ async def test_who_is_attached_is_told_of_changes_without_asking(clock: ManualCl
         source.text, source.stamp = "two", "3"
         await eventually(lambda: bool(told))
         source.failure, source.stamp = OSError(), "4"
-        await eventually(lambda: source.reads == 4)
+        await eventually(lambda: source.reads >= 4)
         assert password(await manager.get_credentials("main")) == "two"
         await attachment.detach()
         await attachment.detach()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,21 +136,30 @@ async def test_a_pair_is_never_mixed_while_the_link_turns(tmp_path: Path) -> Non
     mounted.update(username="user0", password="pw0")
     source = FolderSource(tmp_path)
 
+    enough = threading.Event()
+
     def turn() -> None:
-        for number in range(1, 120):
+        for number in range(1, 20_000):
             mounted.update(username=f"user{number}", password=f"pw{number}")
+            if number >= 120 and enough.is_set():
+                return
 
     turning = asyncio.create_task(asyncio.to_thread(turn))
     seen = set()
-    while not turning.done():
-        try:
-            found = (await source.read("main")).credentials("main")
-        except ConnectError:  # it changed under each of the attempts
-            continue
-        assert found.user is not None
-        assert found.password is not None
-        assert found.user.removeprefix("user") == found.password.get_secret_value().removeprefix("pw")
-        seen.add(found.user)
+    try:
+        while not turning.done():
+            try:
+                found = (await source.read("main")).credentials("main")
+            except ConnectError:  # it changed under each of the attempts
+                continue
+            assert found.user is not None
+            assert found.password is not None
+            assert found.user.removeprefix("user") == found.password.get_secret_value().removeprefix("pw")
+            seen.add(found.user)
+            if len(seen) > 1:
+                enough.set()
+    finally:
+        enough.set()
     await turning
     assert len(seen) > 1
 

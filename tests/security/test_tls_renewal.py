@@ -54,6 +54,17 @@ def serving(server: Any) -> CertificateAuthority:
     return authority
 
 
+async def reload(server: PostgreSQLServer) -> None:
+    """Have a PostgreSQL server read its files again; returns once connections are taken as they say."""
+    loaded = "SELECT pg_conf_load_time()"
+    before = await server.execute_as_superuser(loaded)
+    await server.execute_as_superuser("SELECT pg_reload_conf()")
+    async with asyncio.timeout(20):
+        while await server.execute_as_superuser(loaded) == before:
+            await asyncio.sleep(0.02)
+    await server.execute_as_superuser("SELECT 1")  # who takes this connection is done with it
+
+
 @asynccontextmanager
 async def demanding(kind: type[Any]) -> AsyncIterator[Any]:
     """A server that lets its user in only with a certificate of that name, besides the password."""
@@ -64,7 +75,7 @@ async def demanding(kind: type[Any]) -> AsyncIterator[Any]:
                 "hostssl all sillar 127.0.0.1/32 scram-sha-256 clientcert=verify-full\n"
                 "host all postgres 127.0.0.1/32 scram-sha-256\n"
             )
-            await server.execute_as_superuser("SELECT pg_reload_conf()")
+            await reload(server)
         else:
             await server.execute_as_superuser(f"ALTER USER '{server.user}'@'%' REQUIRE SUBJECT '/CN=sillar'")
         yield server
@@ -76,7 +87,7 @@ async def change_authority(server: Any, authority: CertificateAuthority) -> None
     _, key = authority.issue().write(server._path, "server")
     server._identity.give(key)
     if isinstance(server, PostgreSQLServer):
-        await server.execute_as_superuser("SELECT pg_reload_conf()")
+        await reload(server)
     else:
         mariadb = isinstance(server, MariaDBServer)
         await server.execute_as_superuser("FLUSH SSL" if mariadb else "ALTER INSTANCE RELOAD TLS")
@@ -146,7 +157,7 @@ async def test_the_server_sees_the_new_certificate(tmp_path: Path) -> None:
             third = x509.load_pem_x509_certificate(whole.certificate).serial_number
             assert await manager.session().fetch_value(shown) == third
         await server.execute_as_superuser("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'")
-        await server.execute_as_superuser("SELECT pg_reload_conf()")
+        await reload(server)
         await refuses_below_the_floor(configured(server, secret=None, tls=files.config))
 
 

@@ -98,12 +98,14 @@ async def test_a_token_is_renewed_and_had_anew_when_that_ends(vault: StandInVaul
     vault.stored["main"] = [{"password": "one"}]
     vault.token_seconds, vault.token_max_seconds = 0.6, 1.0
     async with VaultSource(vault.url, app_role()) as source:
+        began = asyncio.get_running_loop().time()
         for _ in range(20):
             await source.read("main")
             await asyncio.sleep(0.1)
+        passed = asyncio.get_running_loop().time() - began
         renewals = vault.calls.count("POST auth/token/renew-self")
         assert renewals >= 2
-        assert 2 <= logins(vault) <= 5
+        assert 2 <= logins(vault) <= 1 + passed / 0.5
         before = logins(vault)
         await vault.revoke_tokens()
         await source.read("main")
@@ -139,18 +141,19 @@ async def user_of(manager: DatabaseManager) -> str:
 
 
 async def test_a_user_is_made_renewed_and_removed(vault: StandInVault, postgresql: PostgreSQLServer) -> None:
-    vault.lease_seconds, vault.lease_max_seconds = 1.5, 600.0
+    vault.lease_seconds, vault.lease_max_seconds = 3.0, 600.0
     async with dynamic(vault) as credentials:
         async with DatabaseManager(configured(postgresql), secrets=credentials) as manager:
             user = await user_of(manager)
             assert vault.users == [user]
-            async with under_load(manager, read, transact, workers=1) as load:
-                await asyncio.sleep(2.5)
+            async with under_load(manager, read, transact, workers=1) as load, asyncio.timeout(60):
+                # No connection lives as long as its login.
+                while (
+                    vault.calls.count("PUT sys/leases/renew") < 2 or manager.pools["default"].stats().opened_total <= 3
+                ):
+                    await asyncio.sleep(0.05)
             assert load.failures == []
             assert await user_of(manager) == user
-            assert vault.calls.count("PUT sys/leases/renew") >= 2
-            # No connection lives as long as its login.
-            assert manager.pools["default"].stats().opened_total > 3
         assert vault.users == []
     assert await postgresql.execute_as_superuser(f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'") == []
 
@@ -158,15 +161,15 @@ async def test_a_user_is_made_renewed_and_removed(vault: StandInVault, postgresq
 async def test_a_user_is_replaced_when_its_lease_cannot_be_prolonged(
     vault: StandInVault, postgresql: PostgreSQLServer
 ) -> None:
-    vault.lease_seconds, vault.lease_max_seconds = 1.0, 1.6
+    vault.lease_seconds, vault.lease_max_seconds = 1.5, 2.4
     async with dynamic(vault) as credentials, DatabaseManager(configured(postgresql), secrets=credentials) as manager:
         users = set()
         async with under_load(manager, read, transact, workers=1) as load:
-            for _ in range(30):
-                users.add(await user_of(manager))
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(30):
+                while len(users) < 3:
+                    users.add(await user_of(manager))
+                    await asyncio.sleep(0.1)
         assert load.failures == []
-        assert len(users) >= 3
 
 
 async def test_a_user_is_replaced_with_the_token_it_was_had_under(
@@ -202,13 +205,13 @@ async def test_a_user_that_was_removed_is_replaced_by_rotating(
 async def test_an_outage_of_vault_is_bridged_until_the_lease_ends(
     vault: StandInVault, postgresql: PostgreSQLServer
 ) -> None:
-    vault.lease_seconds = 2.0
+    vault.lease_seconds = 4.0
     async with dynamic(vault) as credentials:
         first = await credentials.get_credentials("default")
         vault.is_sealed = True
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(3.0)
         assert await credentials.get_credentials("default") == first
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(1.2)
         with pytest.raises(ConnectError, match="VaultDown"):
             await credentials.get_credentials("default")
         vault.is_sealed = False
