@@ -53,6 +53,12 @@ class Gate:
         await self.open.wait()
         return await proceed(execution)
 
+    async def reached(self) -> None:
+        """Return once a statement is here."""
+        async with asyncio.timeout(30):
+            while not self.seen:
+                await asyncio.sleep(0.01)
+
 
 @pytest.fixture
 async def filled(place: Place) -> Place:
@@ -71,6 +77,7 @@ async def gate(filled: Place) -> AsyncIterator[Gate]:
 
     executor.execute = through  # type: ignore[method-assign]
     yield gate
+    gate.open.set()  # a test that failed may have closed it
     executor.execute = before  # type: ignore[method-assign]
 
 
@@ -178,7 +185,7 @@ async def test_a_table_that_is_not_there_fails_all(sql_place: Place) -> None:
 async def test_a_caller_that_leaves_disturbs_nobody(lookups: Lookups[Item], gate: Gate, leaver: int) -> None:
     gate.open.clear()
     tasks = [asyncio.create_task(lookups.get(key)) for key in range(6)]
-    await asyncio.sleep(0.01)
+    await gate.reached()
     assert len(gate.seen) == 1
     tasks[leaver].cancel()
     await asyncio.sleep(0)
@@ -212,9 +219,9 @@ async def test_each_caller_keeps_its_own_time(lookups: Lookups[Item], gate: Gate
 
     tasks = [
         asyncio.create_task(patient()),
-        asyncio.create_task(hasty(0.2)),
-        asyncio.create_task(hasty(0.05)),
-        asyncio.create_task(lookups.get(4, timeout_seconds=0.1)),
+        asyncio.create_task(hasty(0.5)),
+        asyncio.create_task(hasty(0.3)),
+        asyncio.create_task(lookups.get(4, timeout_seconds=0.4)),
     ]
     for task in tasks[1:]:
         with pytest.raises(StatementTimeoutError, match="time of its caller"):
@@ -301,7 +308,7 @@ async def test_without_a_connection_all_are_told(open_place: Any) -> None:
 async def test_when_the_manager_closes(filled: Place, lookups: Lookups[Item], gate: Gate) -> None:
     gate.open.clear()
     tasks = [asyncio.create_task(lookups.get(key)) for key in range(3)]
-    await asyncio.sleep(0.01)
+    await gate.reached()
     closing = asyncio.create_task(filled.manager.shutdown())
     await asyncio.sleep(0.01)
     gate.open.set()
@@ -322,7 +329,7 @@ async def test_a_defect_leaves_nobody_waiting(lookups: Lookups[Item], gate: Gate
     asyncio.get_running_loop().set_exception_handler(lambda loop, found: reported.append(found["exception"]))
     try:
         with pytest.raises(LookupError, match="a defect"):
-            await asyncio.wait_for(lookups.get(1), 2)
+            await asyncio.wait_for(lookups.get(1), 30)
         gc.collect()
     finally:
         asyncio.get_running_loop().set_exception_handler(None)

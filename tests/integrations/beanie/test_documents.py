@@ -26,7 +26,7 @@ from sillar.testing.servers import MongoDBServer
 
 async def settled(manager: DatabaseManager) -> None:
     """Return once nothing of the pool is in use any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             gc.collect()
             health = manager.pools["default"].stats()

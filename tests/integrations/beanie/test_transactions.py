@@ -232,8 +232,10 @@ async def test_a_cursor_whose_batch_was_cancelled_is_over(
     await Stone(name="a").insert()
     cursor: Any = Stone.get_pymongo_collection().find()
     task = asyncio.create_task(cursor.to_list())
-    while not manager.pools["default"].stats().detail["commands"]:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while not manager.pools["default"].stats().detail["commands"]:
+            assert not task.done()
+            await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
+from tests.children import left
 from tests.integrations.sqlalchemy.conftest import SERVERS, Shelves
 from tests.integrations.sqlalchemy.shelves.authors import Author
 
 from sillar import DatabaseManager
+from sillar.testing.conformance import eventually
 from sillar.testing.servers import ServerFleet
 
 on_servers = pytest.mark.parametrize("shelves", SERVERS, indirect=True)
@@ -66,8 +68,9 @@ async def test_direct_and_orm_traffic_share_one_budget(shelves: Shelves, fleet: 
     async with sessions_of_others(shelves, fleet) as count:
         idle = await count() - shelves.source.stats().open  # of other tests, whose managers are open for the whole run
         sampling = asyncio.create_task(sample(count))
-        await asyncio.gather(*(direct() if n % 2 else through_orm(n % 4 == 0) for n in range(160)))
-        sampling.cancel()
+        async with left(sampling):
+            await asyncio.gather(*(direct() if n % 2 else through_orm(n % 4 == 0) for n in range(160)))
+            assert not sampling.done()
     assert len(ids) == 4
     assert shelves.source.stats().open == 4
     assert len(counts) > 5
@@ -129,8 +132,12 @@ async def test_a_storm_of_cancellations_keeps_the_connections(shelves: Shelves) 
         async with await shelves.orm.create_session() as session:
             await session.execute(text(sleep))
 
+    async def all_leased() -> bool:
+        return bool(shelves.source.stats().leased == 4)
+
     for _ in range(5):
         tasks = [asyncio.create_task(wait()) for _ in range(4)]
+        await eventually(all_leased, 60)
         await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()

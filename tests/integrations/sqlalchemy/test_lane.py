@@ -183,7 +183,7 @@ async def test_a_caller_that_leaves(shelves: Shelves) -> None:
     executor = shelves.orm.executor
     connection = await executor.acquire()
     task = asyncio.create_task(run_statement(executor, connection, text(SLOW[shelves.engine])))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from tests.children import left
 from tests.integrations.tortoise.conftest import ENGINES, Library, fresh, opened, url_of
 from tests.integrations.tortoise.library import Author, Book, Every, Tag
 from tortoise.connection import get_connection
@@ -126,8 +127,9 @@ async def test_one_budget_for_direct_and_tortoise_traffic(engine: str, fleet: Se
                 ids.add((await connection.execute_query_dict(PID[engine]))[0]["id"])
                 await Author.all().count()
 
-        await asyncio.gather(*((direct, tortoise, transaction)[number % 3]() for number in range(600)))
-        sampling.cancel()
+        async with left(sampling):
+            await asyncio.gather(*((direct, tortoise, transaction)[number % 3]() for number in range(600)))
+            assert not sampling.done()
         assert len(ids) == 3
         assert manager.pools["default"].stats().opened_total == 3
         assert len(counts) > 3
