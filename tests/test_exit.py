@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
+from tests.children import ended
 
 from sillar.testing.servers import MongoDBServer, ServerFleet, SQLServer
 
@@ -43,19 +44,8 @@ async def url_of(engine: str, fleet: ServerFleet, folder: Path) -> str:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql", "mariadb", "mysql", "mongodb"])
 async def test_exit_with_open_sessions_does_not_hang(engine: str, fleet: ServerFleet, tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        env={**os.environ, "DATABASE_URL": await url_of(engine, fleet, tmp_path)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(30):
-            out, err = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        raise
+    environment = {**os.environ, "DATABASE_URL": await url_of(engine, fleet, tmp_path)}
+    program = (sys.executable, "-c", PROGRAM)
+    status, out, err = await ended(*program, seconds=60, env=environment, stdout=PIPE, stderr=PIPE)
     assert b"ready True" in out, err.decode()
-    assert process.returncode == 0, err.decode()
+    assert status == 0, err.decode()

@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from asyncio.subprocess import PIPE
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import ended
 
 from sillar import DatabaseManager, Portal
 from sillar.errors import UsageError
@@ -84,15 +86,8 @@ asyncio.run(main())
 
 async def run_program(program: str, *arguments: str) -> dict[str, Any]:
     """Run a program in a process of its own; its answer is the line of JSON."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), 60)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, errors.decode()
+    status, output, errors = await ended(sys.executable, "-c", program, *arguments, stdout=PIPE, stderr=PIPE)
+    assert status == 0, errors.decode()
     answer: dict[str, Any] = json.loads(next(line for line in output.decode().splitlines() if line.startswith("{")))
     return answer
 
