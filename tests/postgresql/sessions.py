@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,3 +19,10 @@ async def sessions(observer: asyncpg.Connection, application: str) -> list[dict[
         "SELECT pid, state, query FROM pg_stat_activity WHERE application_name = $1 ORDER BY pid", application
     )
     return [dict(row) for row in rows]
+
+
+async def ended(observer: asyncpg.Connection, application: str, *, but: int = 0) -> None:
+    """Return once the server has no session of the test, or so many: those that were closed end a little later."""
+    async with asyncio.timeout(15):
+        while len(await sessions(observer, application)) > but:
+            await asyncio.sleep(0.01)

@@ -161,8 +161,9 @@ async def test_a_connection_that_broke_before_the_commit_is_not_an_unknown_commi
     connection = transaction._connection
     assert connection is not None
     await observer.execute("SELECT pg_terminate_backend($1)", pid)
-    while not connection.is_closed():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not connection.is_closed():
+            await asyncio.sleep(0.01)
     with pytest.raises(ConnectionLostError):
         await transaction.commit()
 
@@ -172,7 +173,7 @@ async def test_a_commit_while_another_task_uses_the_transaction_is_a_usage_error
 ) -> None:
     transaction = await manager.begin_transaction()
     await transaction.execute(f"INSERT INTO {table} VALUES (1)")
-    other = asyncio.create_task(transaction.execute("SELECT pg_sleep(0.5)"))
+    other = asyncio.create_task(transaction.execute("SELECT pg_sleep(5)"))
     await asyncio.sleep(0.1)
     with pytest.raises(UsageError, match="another task"):
         await transaction.commit()
@@ -254,11 +255,13 @@ async def test_a_commit_that_replicas_have_not_confirmed_is_unknown() -> None:
             pid = await transaction.fetch_value("SELECT pg_backend_pid()")
             await set_standbys(server, "nobody")
             committing = asyncio.create_task(transaction.commit())
-            await asyncio.sleep(0.5)
+            async with asyncio.timeout(20):
+                while await admin.fetchval("SELECT wait_event FROM pg_stat_activity WHERE pid = $1", pid) != "SyncRep":
+                    await asyncio.sleep(0.02)
             assert not committing.done()
             await admin.execute("SELECT pg_cancel_backend($1)", pid)
             with pytest.raises(CommitUnknownError, match="synchronous replication"):
-                await asyncio.wait_for(committing, 5)
+                await asyncio.wait_for(committing, 20)
         await admin.close()
 
 
@@ -379,7 +382,7 @@ async def test_codecs_and_listeners_of_a_raw_connection_leave_with_its_lease(ope
     async with await manager.get_connection() as lease:
         await lease.raw.add_listener("news", lambda *told: heard.append(told))
         await lease.raw.execute("NOTIFY news, 'hello'")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             while not heard:
                 await asyncio.sleep(0.01)
 
@@ -387,7 +390,7 @@ async def test_codecs_and_listeners_of_a_raw_connection_leave_with_its_lease(ope
 async def test_a_lease_given_back_while_a_statement_runs_is_not_handed_on_like_that(open_manager: OpenManager) -> None:
     manager = await open_manager(pool={"max_connections": 1})
     lease = await manager.get_connection()
-    running = asyncio.create_task(lease.execute("SELECT pg_sleep(0.3)"))
+    running = asyncio.create_task(lease.execute("SELECT pg_sleep(3)"))
     await asyncio.sleep(0.05)
     lease.release()
     assert await manager.session().fetch_value("SELECT 7") == 7
@@ -404,7 +407,7 @@ async def test_a_commit_of_a_lease_is_not_cancelled(
             async def work() -> None:
                 async with await manager.get_connection() as lease, lease.transaction():
                     await lease.execute(f"INSERT INTO {table} VALUES (1)")
-                    proxy.delay(0.2)
+                    proxy.delay(0.7)
                     asyncio.get_running_loop().call_later(0.1, task.cancel)
 
             task = asyncio.create_task(work())

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.postgresql.sessions import OpenManager, sessions
+from tests.postgresql.sessions import OpenManager, ended, sessions
 
 from sillar import DatabaseConfig, DatabaseManager, Json
 from sillar.engines.postgresql import PostgreSQLAdapter
@@ -108,7 +108,11 @@ async def pgbouncer(server: PostgreSQLServer, folder: Path) -> AsyncIterator[int
         yield port
     finally:
         process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:  # newer ones wait for their clients
+            process.kill()
+            await process.wait()
 
 
 async def test_the_preset_for_pgbouncer_keeps_nothing_on_a_server_session(
@@ -245,10 +249,10 @@ async def test_an_adapter_alone(postgresql: PostgreSQLServer, application: str, 
     assert transaction.in_transaction
     await transaction.rollback()
     await transaction.close()
+    await ended(observer, application, but=1)
     assert len(await sessions(observer, application)) == 1
     await adapter.close()
-    await asyncio.sleep(0.1)
-    assert await sessions(observer, application) == []
+    await ended(observer, application)
 
 
 async def test_the_private_names_of_asyncpg_are_there(postgresql: PostgreSQLServer) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from typing import Any
 
 import asyncpg
 import pytest
 import structlog
-from tests.postgresql.sessions import OpenManager, sessions
+from tests.postgresql.sessions import OpenManager, ended, sessions
 
 from sillar import ConnectionPool, ConnectionPoolConfig, DatabaseManager
 from sillar.engines.postgresql import PostgreSQLAdapter
@@ -31,7 +32,7 @@ def pool_of(manager: DatabaseManager) -> ConnectionPool:
     return pool
 
 
-async def eventually(condition: Any, seconds: float = 5.0) -> None:
+async def eventually(condition: Any, seconds: float = 15.0) -> None:
     """Return once the condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -116,7 +117,7 @@ async def test_a_caller_cancelled_in_the_turn_it_is_served_gives_the_connection_
 
 
 async def test_a_spike_is_served_by_the_connections_there_are(postgresql: PostgreSQLServer) -> None:
-    """Connect 150 ms, query 2 ms, 5 idle, 50 callers: a few new connections at most, all served."""
+    """Connect 150 ms, query 2 ms, 5 idle, 50 callers: a few new connections at a time at most, all served."""
     async with FaultProxy(postgresql.host, postgresql.port) as proxy:
         url = postgresql.url.replace(f":{postgresql.port}/", f":{proxy.port}/")
         async with DatabaseManager.from_url(
@@ -136,8 +137,10 @@ async def test_a_spike_is_served_by_the_connections_there_are(postgresql: Postgr
             async def caller() -> Any:
                 return await session.fetch_value("SELECT 1 FROM pg_sleep(0.002)")
 
+            began = time.monotonic()
             assert await asyncio.gather(*(caller() for _ in range(50))) == [1] * 50
-            assert pool.stats().opened_total + pool.stats().connecting <= 5 + pool.config.handshakes_max
+            turns = 1 + int((time.monotonic() - began) / 0.15)  # one, unless the machine is busy with other things
+            assert pool.stats().opened_total + pool.stats().connecting <= 5 + turns * pool.config.handshakes_max
 
 
 async def test_callers_wait_for_the_pool_and_never_for_a_connect(open_manager: OpenManager) -> None:
@@ -154,7 +157,7 @@ async def test_callers_wait_for_the_pool_and_never_for_a_connect(open_manager: O
     await asyncio.sleep(0.01)
     assert pool.stats().connecting == 1
     lease.release()
-    (await asyncio.wait_for(task, 1)).release()
+    (await asyncio.wait_for(task, 10)).release()
 
 
 async def test_leaving_does_not_cancel_the_connect_in_progress(open_manager: OpenManager) -> None:
@@ -259,7 +262,7 @@ async def test_tasks_that_hold_connections_while_waiting_for_more_are_told(open_
             except NestedAcquireError as error:
                 return str(error)
 
-    outcomes = await asyncio.wait_for(asyncio.gather(greedy(), greedy()), 3)
+    outcomes = await asyncio.wait_for(asyncio.gather(greedy(), greedy()), 20)
     told = [outcome for outcome in outcomes if outcome != "served"]
     assert len(told) == 1
     assert "this task holds 1 (leased at test_pool.py:" in told[0]
@@ -269,6 +272,7 @@ async def test_a_long_lease_is_reported_with_its_place(open_manager: OpenManager
     manager = await open_manager(pool={"max_connections": 1, "leak_detection": 0.05})
     with structlog.testing.capture_logs() as logs:
         async with pool_of(manager).lease():
+            await eventually(lambda: any(entry["event"].startswith("possible leak") for entry in logs))
             await asyncio.sleep(0.3)
     [report] = [entry for entry in logs if entry["event"].startswith("possible leak")]
     assert report["place"].startswith("test_pool.py:")
@@ -276,7 +280,7 @@ async def test_a_long_lease_is_reported_with_its_place(open_manager: OpenManager
 
 
 async def test_limits_change_while_running(open_manager: OpenManager) -> None:
-    manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 0.2})
+    manager = await open_manager(pool={"max_connections": 1, "connection_timeout": 10})
     pool = pool_of(manager)
     first = await pool.acquire()
     task = asyncio.create_task(pool.acquire())
@@ -306,7 +310,7 @@ async def test_a_new_generation_replaces_every_connection(open_manager: OpenMana
 async def test_dedicated_connections_are_outside_the_pool_and_in_its_budget(
     open_manager: OpenManager, observer: asyncpg.Connection, application: str
 ) -> None:
-    manager = await open_manager(pool={"max_connections": 2, "connection_timeout": 0.1})
+    manager = await open_manager(pool={"max_connections": 2, "connection_timeout": 1.0})
     pool = pool_of(manager)
     async with pool.dedicated() as one:
         await one.execute("LISTEN news")
@@ -334,7 +338,7 @@ async def test_shutdown_waits_for_leases_and_refuses_new_callers(open_manager: O
         await pool.acquire()
     await lease.execute("SELECT 1")
     lease.release()
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, 10)
 
 
 async def test_exit_with_open_sessions_does_not_hang(
@@ -346,7 +350,7 @@ async def test_exit_with_open_sessions_does_not_hang(
     with structlog.testing.capture_logs() as logs:
         await asyncio.wait_for(manager.shutdown(), 5)
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["lease terminated at shutdown"]
-    assert await sessions(observer, application) == []
+    await ended(observer, application)
 
 
 async def test_releasing_twice_is_an_error_and_a_released_lease_is_of_no_use(open_manager: OpenManager) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 import structlog
-from tests.postgresql.sessions import OpenManager, sessions
+from tests.postgresql.sessions import OpenManager, ended, sessions
 from tests.postgresql.test_pool import eventually, pool_of
 
 from sillar import DatabaseConfig, DatabaseManager, load_config
@@ -18,13 +18,6 @@ from sillar.engines.postgresql.connection import PostgreSQLConnection
 from sillar.errors import AuthenticationError, ConnectError, ConnectionLostError, DatabaseError, UsageError
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import PostgreSQLServer
-
-
-async def ended(observer: asyncpg.Connection, application: str) -> None:
-    """Return once the server has no session of the test."""
-    async with asyncio.timeout(3):
-        while await sessions(observer, application):
-            await asyncio.sleep(0.01)
 
 
 def behind(proxy: FaultProxy, server: PostgreSQLServer) -> str:
@@ -246,7 +239,7 @@ async def test_a_pool_closed_while_a_connection_is_reset_leaves_no_session(
         lease.release()
     assert pool_of(manager).stats().restoring == 3
     await manager.shutdown()
-    assert await sessions(observer, application) == []
+    await ended(observer, application)
 
 
 async def test_a_shutdown_that_is_cancelled_closes_at_once(
@@ -275,8 +268,9 @@ async def test_an_initialisation_that_is_cancelled_leaves_no_session(
         }
         manager = DatabaseManager(load_config(overrides={"databases": databases}, environment={}))
         opening = asyncio.create_task(manager.initialize())
-        await asyncio.sleep(0.3)
-        assert len(await sessions(observer, application)) == 1
+        async with asyncio.timeout(20):
+            while len(await sessions(observer, application)) != 1:
+                await asyncio.sleep(0.01)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
