@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from asyncpg import PostgresError
+
 from sillar import DatabaseConfig, DatabaseManager
 from sillar.testing.chaos import HandshakeProxy, Report, Run, Scenario
 from sillar.testing.servers import MariaDBServer, PostgreSQLServer, ServerStartError
@@ -82,13 +84,13 @@ class Cluster:
         await primary.set_writable()
         await primary.set_synchronous()
         for replica in self.replicas:
-            if replica.is_running and replica._primary is primary:
-                await replica.resume_replay()
-            else:
+            if not replica.is_running or replica._primary is not primary:
                 await self._copy_anew(replica)
         try:
+            for replica in self.replicas:
+                await replica.resume_replay()
             await primary.set_synchronous(*self.replicas)
-        except ServerStartError:  # after a test that failed halfway: of whom one believes so, not all do follow
+        except (ServerStartError, PostgresError):  # after a test that failed halfway: not all follow who seem to
             await primary.set_synchronous()
             for replica in self.replicas:
                 await self._copy_anew(replica)

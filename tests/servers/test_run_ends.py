@@ -157,6 +157,8 @@ async def test_two_fleets_side_by_side() -> None:
         await redis.kill()
         assert await one.redis() is redis
         assert redis.is_running
+        await redis.freeze()
+        assert await (await one.redis()).execute("PING") == "PONG"
         pids = [first.pid, second.pid, redis.pid]
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
