@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import AsyncMongoClient
 
 from sillar import DatabaseManager, DatabaseSession, DocumentCommand
+from sillar.testing.conformance import eventually
 from sillar.testing.faults import FaultProxy
 from sillar.testing.servers import MongoDBServer
 
@@ -54,8 +55,22 @@ async def begun(observer: Observer, comment: str) -> None:
 
 async def gone(observer: Observer, comment: str) -> None:
     """Return once the server runs none; a second is what is promised."""
-    async with asyncio.timeout(1.0):
-        while await running(observer, comment):
+
+    async def none_runs() -> bool:
+        return not await running(observer, comment)
+
+    await eventually(none_runs, seconds=1.0)
+
+
+async def open_transactions(observer: Observer) -> int:
+    """How many transactions the server has open."""
+    return int((await observer.admin.command("serverStatus"))["transactions"]["currentOpen"])
+
+
+async def none_open(observer: Observer) -> None:
+    """Return once the server has no transaction open."""
+    async with asyncio.timeout(15):
+        while await open_transactions(observer):
             await asyncio.sleep(0.01)
 
 

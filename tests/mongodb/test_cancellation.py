@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from tests.mongodb.deployment import Observer, OpenManager, begun, connections, endless, gone, make_busy
+from tests.mongodb.deployment import Observer, OpenManager, begun, connections, endless, gone, make_busy, none_open
 
 from sillar import DatabaseManager, DatabaseSession, deadline
 from sillar.errors import DatabaseError, StatementTimeoutError
@@ -99,7 +99,7 @@ async def test_a_stream_whose_reader_is_cancelled_leaves_nothing(
         isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*tasks, return_exceptions=True)
     )
     await settled(manager)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         while (await observer.admin.command("serverStatus"))["metrics"]["cursor"]["open"]["total"] > before:
             await asyncio.sleep(0.02)
 
@@ -154,9 +154,8 @@ async def test_many_cancellations_at_random_points(open_manager: OpenManager, ob
     assert health.open <= 11  # one more for the killing
     assert health.opened_total <= 15  # a storm keeps its connections
     assert health.detail["sessions_killed_total"] >= 200  # so many were under way in the driver
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while await connections(observer) > baseline + 11:
             await asyncio.sleep(0.05)
-    status = await observer.admin.command("serverStatus")
-    assert status["transactions"]["currentOpen"] == 0
+    await none_open(observer)
     await collection.drop()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.mongodb.deployment import OpenManager, behind, endless, make_busy
+from tests.mongodb.deployment import Observer, OpenManager, behind, endless, make_busy
 
 from sillar import DatabaseManager
 from sillar.errors import (
@@ -50,10 +50,17 @@ async def proxy(mongodb: MongoDBServer) -> AsyncIterator[FaultProxy]:
 
 
 @pytest.fixture(scope="module")
-async def own_server() -> AsyncIterator[MongoDBServer]:
+async def mortal() -> AsyncIterator[MongoDBServer]:
     """A server of these tests' own, with TLS, to be killed and frozen."""
     async with MongoDBServer(own=True, tls=True) as server:
         yield server
+
+
+@pytest.fixture
+async def own_server(mortal: MongoDBServer) -> MongoDBServer:
+    """It, alive."""
+    await mortal.revive()
+    return mortal
 
 
 def trusting(server: MongoDBServer, **more: Any) -> dict[str, Any]:
@@ -199,7 +206,7 @@ async def test_a_reset_inside_a_transaction(
 
 
 async def test_a_commit_whose_reply_is_lost(
-    mongodb: MongoDBServer, proxy: FaultProxy, open_manager: OpenManager
+    mongodb: MongoDBServer, proxy: FaultProxy, open_manager: OpenManager, observer: Observer
 ) -> None:
     manager = await open_manager(
         url=behind(proxy, mongodb),
@@ -214,7 +221,9 @@ async def test_a_commit_whose_reply_is_lost(
     proxy.black_hole(Direction.TO_CLIENT)
 
     async def cut() -> None:
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            while not await observer[mongodb.database]["commits"].count_documents({}):  # until it was applied
+                await asyncio.sleep(0.02)
         await proxy.refuse()
         proxy.reset()
 

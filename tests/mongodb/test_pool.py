@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
-from tests.mongodb.deployment import Observer, OpenManager, begun, connections, endless, make_busy
+from tests.mongodb.deployment import Observer, OpenManager, begun, connections, endless, make_busy, none_open
 
 from sillar import DatabaseManager, deadline, load_config
 from sillar.capabilities import Capability
@@ -50,7 +50,7 @@ async def test_the_figures(manager: DatabaseManager, stones: DocumentCollection)
 
 
 async def test_exhausted_by_time_and_by_number(open_manager: OpenManager, observer: Observer) -> None:
-    manager = await open_manager(pool={"max_connections": 2, "connection_timeout": 0.3, "waiting_max": 1})
+    manager = await open_manager(pool={"max_connections": 2, "connection_timeout": 2.0, "waiting_max": 1})
     session = manager.session()
     await make_busy(session)
     stuck = [asyncio.create_task(manager.session().execute(endless(f"stuck {n}"))) for n in range(2)]
@@ -66,9 +66,7 @@ async def test_exhausted_by_time_and_by_number(open_manager: OpenManager, observ
         PoolExhaustedError, match=r"pool of 2 .*2 leased.*1 waiting.*waiting_max=1.*raise max_connections"
     ):
         await session.documents("busy").count()
-    with pytest.raises(
-        PoolTimeoutError, match=r"pool of 2 .*2 leased.*no turn came within 0\.3 s; raise max_connections"
-    ):
+    with pytest.raises(PoolTimeoutError, match=r"pool of 2 .*2 leased.*no turn came within 2 s; raise max_connections"):
         await waiting
     with pytest.raises(PoolTimeoutError, match=r"within 0\.0"), deadline(0.05):
         await session.documents("busy").count()
@@ -80,13 +78,13 @@ async def test_exhausted_by_time_and_by_number(open_manager: OpenManager, observ
     for task in stuck:
         task.cancel()
     await asyncio.gather(*stuck, return_exceptions=True)
-    async with asyncio.timeout(2):  # their turns come back with the answer of the server
+    async with asyncio.timeout(15):  # their turns come back with the answer of the server
         while manager.pools["default"].stats().detail["commands"]:
             await asyncio.sleep(0.01)
     assert await session.documents("busy").count() == 1500
     health = manager.pools["default"].stats()
     assert (health.timeouts_total, health.refused_total, health.waiting, health.leased) == (2, 1, 0, 0)
-    assert health.wait_seconds_total > 0.3
+    assert health.wait_seconds_total > 2.0
 
 
 async def test_first_come_first_served(open_manager: OpenManager) -> None:
@@ -110,7 +108,7 @@ async def test_closing_leaves_nothing_on_the_server(
         pool = manager.pools["default"]
         await asyncio.gather(*(manager.session().documents("a").count() for _ in range(20)))
         assert await connections(observer) > before
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while await connections(observer) > before:
             await asyncio.sleep(0.02)
     assert pool.stats().reason == "closed"
@@ -139,9 +137,7 @@ async def test_closing_does_not_wait_for_ever(open_manager: OpenManager, observe
     await lease.execute(DocumentCommand("closing", "insert_one", {"document": {"left": True}}))
     await asyncio.wait_for(manager.shutdown(), 5)
     assert lease.connection.is_closed()
-    async with asyncio.timeout(5):
-        while (await observer.admin.command("serverStatus"))["transactions"]["currentOpen"]:
-            await asyncio.sleep(0.05)
+    await none_open(observer)
 
 
 async def test_released_twice(manager: DatabaseManager) -> None:
@@ -161,7 +157,7 @@ async def test_leases_are_used_again(manager: DatabaseManager) -> None:
     before = first.session
     first.dirty = True
     source.release_connection(first)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         while source.stats().restoring:
             await asyncio.sleep(0.01)
     assert first.session is not before
@@ -194,7 +190,7 @@ async def test_the_adapter_alone(mongodb: MongoDBServer, observer: Observer) -> 
     terminated.terminate()
     assert terminated.is_closed()
     assert isinstance(adapter.own_source(), MongoDBSource)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while await connections(observer) > before:
             await asyncio.sleep(0.02)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.mongodb.deployment import Observer, OpenManager, begun, endless, gone, make_busy
+from tests.mongodb.deployment import (
+    Observer,
+    OpenManager,
+    begun,
+    endless,
+    gone,
+    make_busy,
+    none_open,
+    open_transactions,
+)
 
 from sillar import DatabaseManager, DatabaseSession, Isolation
 from sillar.errors import (
@@ -19,11 +28,6 @@ from sillar.errors import (
 from sillar.execution.documents import DocumentCollection
 
 pytestmark = pytest.mark.usefixtures("mongodb")
-
-
-async def open_transactions(observer: Observer) -> int:
-    status = await observer.admin.command("serverStatus")
-    return int(status["transactions"]["currentOpen"])
 
 
 async def test_commit_and_rollback(
@@ -147,9 +151,7 @@ async def test_a_lease_left_in_a_transaction_is_rolled_back(
     await lease.execute(bound("insert_one", {"document": {"_id": 1}}))
     assert await open_transactions(observer) == 1
     lease.release()
-    async with asyncio.timeout(2):
-        while await open_transactions(observer):
-            await asyncio.sleep(0.01)
+    await none_open(observer)
     assert await stones.count() == 0
 
 
@@ -162,7 +164,7 @@ async def test_a_timeout_inside_a_transaction_aborts_it(
             await stones.insert_one({"_id": 1})
             await session.execute(endless("in-transaction"), timeout_seconds=0.3)
     await gone(observer, "in-transaction")
-    assert await open_transactions(observer) == 0
+    await none_open(observer)
     assert await stones.count() == 0
 
 
@@ -178,7 +180,7 @@ async def test_a_transaction_whose_command_was_cancelled_cannot_commit(
                     await session.execute(endless("cancelled-inside"))
     await gone(observer, "cancelled-inside")
     assert await stones.count() == 0
-    assert await open_transactions(observer) == 0
+    await none_open(observer)
 
 
 async def test_a_commit_that_gets_no_turn_is_rolled_back(open_manager: OpenManager, observer: Observer) -> None:
@@ -195,9 +197,7 @@ async def test_a_commit_that_gets_no_turn_is_rolled_back(open_manager: OpenManag
     busy.cancel()
     with pytest.raises(asyncio.CancelledError):
         await busy
-    async with asyncio.timeout(3):
-        while await open_transactions(observer):
-            await asyncio.sleep(0.02)
+    await none_open(observer)
     assert await session.documents("no_turn").count() == 0
 
 
@@ -210,7 +210,7 @@ async def test_a_bulk_insert_whose_caller_leaves_is_whole_or_absent(
         await asyncio.sleep(delay)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while manager.pools["default"].stats().restoring or await open_transactions(observer):
             await asyncio.sleep(0.02)
     assert await stones.count() % 3000 == 0
