@@ -145,6 +145,8 @@ async def table(open_connection: OpenConnection) -> AsyncIterator[Callable[[str]
     """Creates tables with names of their own from their column definitions; dropped with the test."""
     names: list[str] = []
     own = await open_connection()
+    # What a test that failed has left open locks the table: dropping it would wait for a year.
+    await own.raw.query("SET lock_wait_timeout = 15")
 
     async def create(columns: str) -> str:
         name = f"t{next(_numbers)}"

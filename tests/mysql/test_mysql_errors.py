@@ -185,8 +185,8 @@ async def test_read_only(open_connection: Open, ask: Ask, table: Table, observer
         await careful.reset()
     assert await ask(careful, f"SELECT COUNT(*) FROM {name}") == [(0,)]
     async with observer.cursor() as cursor:
-        await cursor.execute("SET GLOBAL read_only = 1")
         try:
+            await cursor.execute("SET GLOBAL read_only = 1")
             with pytest.raises(ReadOnlyError) as server:
                 await ask(connection, f"INSERT INTO {name} VALUES (:id)", {"id": 1})
             assert server.value.code == 1290

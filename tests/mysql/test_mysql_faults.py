@@ -44,7 +44,7 @@ async def test_lost_in_the_middle_of_a_statement(
         else:
             proxy.cut_after(0)
 
-    for sql, safe in (("SELECT SLEEP(0.5)", True), (f"INSERT INTO {name} SELECT SLEEP(0.5)", False)):
+    for sql, safe in (("SELECT SLEEP(2)", True), (f"INSERT INTO {name} SELECT SLEEP(2)", False)):
         if connection.is_closed():
             await proxy.heal()
             connection = await _again(connection, proxy)

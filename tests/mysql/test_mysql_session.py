@@ -41,8 +41,9 @@ async def test_the_contract_holds_at_the_start_and_after_a_reset(
     async with observer.cursor() as cursor:
         await cursor.execute("SELECT @@global.sql_mode")
         (server_mode,) = await cursor.fetchone()
-        await cursor.execute("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'")
     try:
+        async with observer.cursor() as cursor:
+            await cursor.execute("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'")
         connection = await open_connection(
             connection_options={"lock_timeout": 7, "init_command": "SET @greeting = 'hello';"}
         )
