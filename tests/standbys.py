@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
+
 from sillar.testing.servers import PostgreSQLServer
 
 
@@ -18,8 +20,18 @@ async def set_standbys(server: PostgreSQLServer, names: str) -> None:
 
 
 async def _commit_waits(server: PostgreSQLServer) -> bool:
+    """Whether a commit comes to wait, however long it takes to come that far."""
+    connection = await asyncpg.connect(server.superuser_url)
+    looked_for = f"SELECT 1 FROM pg_stat_activity WHERE pid = {connection.get_server_pid()} AND wait_event = 'SyncRep'"
+    commit = asyncio.create_task(connection.execute("SELECT pg_logical_emit_message(true, '', '')"))
     try:
-        await asyncio.wait_for(server.execute_as_superuser("SELECT pg_logical_emit_message(true, '', '')"), 0.5)
-    except TimeoutError:
-        return True
-    return False
+        while not commit.done():
+            if await server.execute_as_superuser(looked_for):
+                return True
+            await asyncio.sleep(0.02)
+        await commit
+        return False
+    finally:
+        commit.cancel()
+        await asyncio.wait([commit])
+        connection.terminate()
