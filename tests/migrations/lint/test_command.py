@@ -92,9 +92,8 @@ async def test_revisions_and_files_with_a_database(
             await connection.exec_driver_sql("INSERT INTO users SELECT i FROM generate_series(1, 5000) i")
             await connection.exec_driver_sql("ANALYZE users")
             await connection.commit()
-        (folder / "sillar.toml").write_text(
-            f'[databases.default]\nurl = "{url}"\n[migration_config]\nlarge_table_rows = 1000\n'
-        )
+        alone = f'[databases.default]\nurl = "{url}"\n[migration_config]\nlarge_table_rows = 1000\n'
+        (folder / "sillar.toml").write_text(alone)
         status, printed, _ = await sillar(capsys)
         assert (status, printed) == (0, "nothing unsafe in 0 revisions\n")
 
@@ -115,9 +114,7 @@ async def test_revisions_and_files_with_a_database(
         )
         _, printed, _ = await sillar(capsys, indexed, "-d", "main")
         assert printed.endswith(f"to write that: sillar lint {indexed} -d main --write-recipe index-blocks-writes\n")
-        (folder / "sillar.toml").write_text(
-            f'[databases.default]\nurl = "{url}"\n[migration_config]\nlarge_table_rows = 1000\n'
-        )
+        (folder / "sillar.toml").write_text(alone)
         assert (await sillar(capsys, widened))[0] == 0
         assert (await sillar(capsys, indexed))[0] == 1
         status, printed, _ = await sillar(capsys, "unsafe.sql", "--json")
