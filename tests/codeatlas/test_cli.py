@@ -10,12 +10,14 @@ import signal
 import socket
 import sys
 import urllib.request
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import child, ended
 
 from sillar.testing.servers.port import PortReservation
 
@@ -33,48 +35,33 @@ def tree(tmp_path: Path) -> Path:
 
 async def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit status, output, errors."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+    environment = {**os.environ, "COLUMNS": "200"}
+    status, output, errors = await ended(*COMMAND, *arguments, cwd=folder, env=environment, stdout=PIPE, stderr=PIPE)
+    return status, output.decode(), errors.decode()
 
 
 @asynccontextmanager
 async def serving(folder: Path, *arguments: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """A command that serves on a port of its own: its address, as it printed it, and its process."""
     reservation = PortReservation()
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, arguments[0], "--port", str(reservation.port), *arguments[1:]),
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
+    command = (*COMMAND, arguments[0], "--port", str(reservation.port), *arguments[1:])
     printed = b""
     try:
-        async with asyncio.timeout(60):
-            while (match := re.search(rb"Serving on (http://\S+)", printed)) is None:
-                line = await process.stdout.readline()
-                assert line, printed + await process.stderr.read() if process.stderr else printed
-                printed += line
-        yield match[1].decode(), process
+        async with child(*command, cwd=folder, stdout=PIPE, stderr=PIPE) as process:
+            assert process.stdout is not None
+            async with asyncio.timeout(120):
+                while (match := re.search(rb"Serving on (http://\S+)", printed)) is None:
+                    line = await process.stdout.readline()
+                    assert line, printed + await process.stderr.read() if process.stderr else printed
+                    printed += line
+            yield match[1].decode(), process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         reservation.release()
 
 
 async def answer(address: str, path: str) -> Any:
     def ask() -> bytes:
-        with urllib.request.urlopen(address + path, timeout=10) as response:
+        with urllib.request.urlopen(address + path, timeout=60) as response:
             body: bytes = response.read()
             return body
 
@@ -125,7 +112,7 @@ async def test_demo_indexes_then_serves_until_it_is_stopped(tree: Path, tmp_path
         assert overview["totals"]["functions"] == 5
         assert "<title>codeatlas</title>" in await answer(address, "/")
         process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     assert b"Stopped." in output

@@ -189,7 +189,7 @@ async def indexing_process(database_url: str, root: Path) -> AsyncIterator[async
 async def has_recorded(store: AtlasStore, root: Path, files: int) -> None:
     """Return once the run has recorded so many files."""
     repository = await store.repository((await store.project("large")).id, str(root.resolve()))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(await store.known_files(repository.id)) < files:
             await asyncio.sleep(0.01)
 
@@ -221,7 +221,7 @@ async def test_ctrl_c_loses_nothing_recorded_and_a_rerun_resumes(
     async with indexing_process(database_url, large_tree) as process:
         await has_recorded(store, large_tree, BATCH_FILES)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
-        _, errors = await process.communicate()
+        _, errors = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 130, errors.decode()
     assert b"the same command goes on from there" in errors
     assert b"Traceback" not in errors
@@ -236,7 +236,7 @@ async def test_a_killed_run_is_taken_over(store: AtlasStore, database_url: str, 
     async with indexing_process(database_url, large_tree) as process:
         await has_recorded(store, large_tree, BATCH_FILES)
         process.kill()
-        await process.wait()
+        await asyncio.wait_for(process.wait(), 60)
     latest = await store.overview((await store.project("large")).id)
     assert latest is not None
     assert latest.latest is not None

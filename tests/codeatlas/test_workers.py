@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.children import child
 
 from codeatlas.analysis import FileAnalysis, sha256_hex
 from codeatlas.worker import Answer, Job, Same
@@ -112,8 +113,8 @@ async def test_answers_given_before_a_crash_count(tmp_path: Path) -> None:
 
 async def test_a_file_that_takes_forever_is_given_up(tmp_path: Path) -> None:
     jobs = jobs_for(tmp_path, ["a.py", "hang.py", "b.py"])
-    answers = await answers_of(AnalysisWorkers(1, command=FRAGILE, file_seconds_max=1.0), jobs)
-    assert message(answers[1]) == "its analysis was stopped after 1 s"
+    answers = await answers_of(AnalysisWorkers(1, command=FRAGILE, file_seconds_max=3.0), jobs)
+    assert message(answers[1]) == "its analysis was stopped after 3 s"
     assert all(isinstance(answers[number].result, FileAnalysis) for number in (0, 2))
     assert [getattr(answers[number].result, "failure", "?") for number in (0, 2)] == [None, None]
 
@@ -136,27 +137,26 @@ async def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
 
 
 async def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    names = [f"m{number}.py" for number in range(10)]
-    jobs_for(tmp_path, names)
+    jobs_for(tmp_path, [f"m{number}.py" for number in range(200)])  # more than are done while nobody takes answers
     program = f"""
 import asyncio, os
 from codeatlas.worker import Job
 from codeatlas.workers import AnalysisWorkers
 async def main():
-    jobs = [Job(n, f"m{{n}}.py", os.fsencode({str(tmp_path)!r} + f"/m{{n}}.py"), "") for n in range(10)]
+    jobs = [Job(n, f"m{{n}}.py", os.fsencode({str(tmp_path)!r} + f"/m{{n}}.py"), "") for n in range(200)]
     async with AnalysisWorkers(2) as workers:
         async for answer in workers.run(jobs):
             print("ready", flush=True)
             await asyncio.sleep(600)
 asyncio.run(main())
 """
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
-    assert parent.stdout is not None
-    assert await parent.stdout.readline() == b"ready\n"
-    children = psutil.Process(parent.pid).children()
-    assert children
-    parent.send_signal(signal.SIGKILL)
-    await parent.wait()
+    async with child(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert await asyncio.wait_for(parent.stdout.readline(), 120) == b"ready\n"
+        children = psutil.Process(parent.pid).children()
+        assert children
+        parent.send_signal(signal.SIGKILL)
+        await asyncio.wait_for(parent.wait(), 60)
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=60)
     assert alive == []
 
