@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import ended
 from tests.replicated import ReplicatedFleet
 
 from sillar.testing.servers import ServerFleet
@@ -125,16 +126,11 @@ async def test_example(
         url = server.url
         if RUNS[example][0].endswith("_ADMIN_URL"):
             url = url.replace(f"{server.user}:{server.password}@", f"{server.superuser}:{server.superuser_password}@")
-    process = await asyncio.create_subprocess_exec(
+    status, output, errors = await ended(
         sys.executable, "-W", "error", str(EXAMPLES / example),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
+        stdout=PIPE, stderr=PIPE, cwd=tmp_path,
         env=os.environ | {RUNS[example][0]: url, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), 60)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, errors.decode()
+    assert status == 0, errors.decode()
     said = [line for line in output.decode().splitlines(keepends=True) if not LOG_LINE.match(line)]
     assert "".join(said) == SAYS[example]
