@@ -205,6 +205,7 @@ class ORMAcrossCases:
         sampling = asyncio.create_task(sample())
         try:
             await asyncio.gather(*(work(number) for number in range(1, _TASKS + 1)))
+            assert not sampling.done()
         finally:
             sampling.cancel()
         expected = [f"by {ways[-1].name} {number}" for number in range(1, _TASKS + 1)]
