@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sillar.testing.servers.errors import ServerStartError
 from sillar.testing.servers.installation import Installation, find_mariadb
-from sillar.testing.servers.mysql import COMMON_SETTINGS, MySQLServer
+from sillar.testing.servers.mysql import COMMON_SETTINGS, REPLAY_SECONDS, MySQLServer
 from sillar.testing.servers.process import run_command
 from sillar.testing.servers.template import DataTemplate
 
@@ -78,13 +78,13 @@ class MariaDBServer(MySQLServer):
         await self.execute_as_superuser("start slave")
         await self._await_replication("show slave status", "Slave_IO_Running", "Slave_SQL_Running")
         [(position,)] = await primary.execute_as_superuser("select @@global.gtid_binlog_pos")
-        await self.execute_as_superuser(f"select master_gtid_wait('{position}', 60)")
+        await self._await_transactions(f"select master_gtid_wait('{position}', {REPLAY_SECONDS})")
         await self.execute_as_superuser("set global read_only=1")
 
     async def _stop_following(self) -> None:
         await self.execute_as_superuser("stop slave io_thread")
         status = await self._status("show slave status")
-        await self.execute_as_superuser(f"select master_gtid_wait('{status['Gtid_IO_Pos']}', 60)")
+        await self._await_transactions(f"select master_gtid_wait('{status['Gtid_IO_Pos']}', {REPLAY_SECONDS})")
         for statement in ("stop slave", "reset slave all", "set global read_only=0"):
             await self.execute_as_superuser(statement)
 

@@ -47,6 +47,7 @@ MYSQL_SETTINGS = {
     "plugin-load": "semisync_source.so;semisync_replica.so",
 }
 DIVERGED = 1236  # the primary's log does not have what the replica says it has
+REPLAY_SECONDS = 60
 MYSQL_SETTINGS.pop("binlog-format")  # ROW is its only one to stay, and naming it is a warning
 
 
@@ -274,13 +275,14 @@ class MySQLServer(SQLServer):
         await self.execute_as_superuser("start replica")
         await self._await_replication("show replica status", "Replica_IO_Running", "Replica_SQL_Running")
         [(position,)] = await primary.execute_as_superuser("select @@global.gtid_executed")
-        await self.execute_as_superuser(f"select wait_for_executed_gtid_set('{position}', 60)")
+        await self._await_transactions(f"select wait_for_executed_gtid_set('{position}', {REPLAY_SECONDS})")
         await self.execute_as_superuser("set global super_read_only=1")
 
     async def _stop_following(self) -> None:
         await self.execute_as_superuser("stop replica io_thread")
         status = await self._status("show replica status")
-        await self.execute_as_superuser(f"select wait_for_executed_gtid_set('{status['Retrieved_Gtid_Set']}', 60)")
+        received = status["Retrieved_Gtid_Set"]
+        await self._await_transactions(f"select wait_for_executed_gtid_set('{received}', {REPLAY_SECONDS})")
         for statement in (
             "stop replica",
             "reset replica all",
@@ -386,6 +388,13 @@ class MySQLServer(SQLServer):
         if row is None:
             raise ServerStartError(f"{self!r} is no replica: `{statement}` has no row")
         return row
+
+    async def _await_transactions(self, question: str) -> None:
+        """Ask the server to wait until it has replayed something."""
+        answered = await self.execute_as_superuser(question)
+        if answered != [(0,)]:
+            waited = f"{self!r} has not replayed within {REPLAY_SECONDS} s what it received"
+            raise ServerStartError(f"{waited}\n{self.log_tail()}")
 
     async def _await_replication(self, statement: str, *running: str) -> None:
         """Wait until the replication threads run."""
