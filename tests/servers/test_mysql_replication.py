@@ -123,3 +123,18 @@ async def test_a_server_without_primary_is_no_replica() -> None:
     async with MariaDBServer(own=True) as server:
         with pytest.raises(ServerStartError, match="is no replica"):
             await server.received_position()
+
+
+@SERVERS
+async def test_a_replica_that_stops_receiving_gets_nothing_more(kind: type[MySQLServer]) -> None:
+    async with kind(own=True) as primary:
+        writer = await session(primary)
+        await ask(writer, "create table stone (id int primary key)")
+        first, second = await asyncio.gather(*(primary.add_replica() for _ in range(2)))
+        await first.stop_receiving()
+        await ask(writer, "insert into stone values (1)")
+        await becomes(second, 1)
+        assert await first.received_position() < await second.received_position()
+        await first.follow(primary)
+        await becomes(first, 1)
+        writer.close()
